@@ -1,0 +1,105 @@
+"""Rules that need no memory: numbers on circles, and what a believable segment looks like."""
+
+from __future__ import annotations
+
+from migrate.core import seq
+from migrate.core.options import REQNO_MASK
+from migrate.core.segment import ACK, RST, SYN, Segment
+from migrate.core.tuples import Position, TcpState
+
+# Migration starts from ESTABLISHED or FIN-WAIT (draft), and from CLOSE-WAIT.
+MOVABLE = frozenset((TcpState.ESTABLISHED, TcpState.FIN_WAIT1, TcpState.FIN_WAIT2, TcpState.CLOSE_WAIT))
+
+FIRST_TIMEOUT = 1.0  # seconds; segments 5 and 6 go out again after it, then after twice as long, and so on
+LAST_TIMEOUT = 64.0  # seconds; the doubling ends here, so that a path that comes back is found within a minute
+MANY_TRIES = 6  # after so many (half a minute) somebody is told that nothing comes back
+
+# After so many tries (15 seconds) an answerer asks at the peer's last address too: the request may have been long on
+# its way, from a mover that has meanwhile settled where it was.
+DOUBT_TRIES = 5
+
+_HALF_CIRCLE = (REQNO_MASK + 1) // 2
+
+# As many requests may go unanswered before their number stops rising.  Beyond half the circle the peer would take
+# them for old ones for ever; half of that again leaves room for an answer that was meant for an older request.
+UNANSWERED_MAX = _HALF_CIRCLE // 2
+
+# How far behind rcv_nxt a believable segment may begin, at least.  A window shrinks to nothing when its program
+# does not read, so the present window alone would refuse what was sent into an earlier, larger one.
+REACH = 64 << 20
+_WINDOW_MAX = 1 << 30  # RFC 7323, section 2.3
+
+
+def timeout(tries: int) -> float:
+    """Seconds until the next try, when so many have left."""
+    return float(min(FIRST_TIMEOUT * 2 ** min(tries - 1, 16), LAST_TIMEOUT))
+
+
+def full_count(reqno: int, accepted: int) -> int | None:
+    """The full count of a request whose last seven bits are `reqno`: the smallest larger than `accepted`.
+
+    None where the number is not larger in serial-number arithmetic over 7 bits (RFC 1982): a distance of 0 is the
+    last accepted one, and one of half the circle or more lies behind it.  A true request is never that far ahead
+    (UNANSWERED_MAX); an old one that comes out as new, a full turn later, is caught by R, which covers the count."""
+    ahead = (reqno - accepted) & REQNO_MASK
+    return accepted + ahead if 0 < ahead < _HALF_CIRCLE else None
+
+
+def next_count(sent: int, confirmed: int) -> int:
+    """The full count of the next request: one more, unless too many have gone unanswered."""
+    return min(sent + 1, confirmed + UNANSWERED_MAX)
+
+
+def believable_s(s: int, position: Position) -> bool:
+    """S + 1, the oldest byte not acknowledged to the mover, lies in the window at or below our rcv_nxt."""
+    return _behind(seq.add(s, 1), position)
+
+
+def sent(position: Position, highest: int | None) -> int:
+    """The sequence number that the peer's ACKs may reach.
+
+    After a rebind everything counts as unsent, so snd_nxt may lie behind what the peer already has; `highest` is
+    snd_nxt before the rebind, void once it is not ahead of snd_una by at most the largest window there is."""
+    if highest is not None and 0 < seq.diff(highest, position.snd_una) <= _WINDOW_MAX:
+        return highest if seq.gt(highest, position.snd_nxt) else position.snd_nxt
+    return position.snd_nxt
+
+
+def answers(segment: Segment, position: Position, highest: int | None) -> bool:
+    """Segment 6 is believable: it acknowledges what we sent, and its sender's oldest byte is one that we know."""
+    return (
+        segment.flags & (SYN | ACK | RST) == SYN | ACK
+        and seq.between(position.snd_una, segment.ack, sent(position, highest))
+        and _behind(seq.add(segment.seq, 1), position)
+    )
+
+
+def answers_replica(segment: Segment) -> bool:
+    """Segment 6 for a host that was no end point before: it has no numbers of its own to compare with."""
+    return segment.flags & (SYN | ACK | RST) == SYN | ACK
+
+
+def completes(segment: Segment, position: Position, highest: int | None) -> bool:
+    """Segment 7, or data in its place, is believable: it acknowledges what we sent and lies around rcv_nxt."""
+    window = max(position.rcv_wnd, REACH)
+    low, high = seq.add(position.rcv_nxt, -window), seq.add(position.rcv_nxt, window)
+    return (
+        segment.flags & (SYN | ACK | RST) == ACK
+        and seq.between(position.snd_una, segment.ack, sent(position, highest))
+        and seq.between(low, segment.seq, high)
+    )
+
+
+def resets(segment: Segment, rcv_nxt: int) -> bool:
+    """A RST that counts in a synchronised state: exactly at rcv_nxt (RFC 5961, section 3.2)."""
+    return bool(segment.flags & RST) and segment.seq == rcv_nxt
+
+
+def refuses(segment: Segment, s: int) -> bool:
+    """A RST that answers our Migrate SYN: it acknowledges it, as any answer to a SYN does (RFC 9293, 3.10.7.3)."""
+    return segment.flags & (RST | ACK) == RST | ACK and segment.ack == seq.add(s, 1)
+
+
+def _behind(number: int, position: Position) -> bool:
+    reach = max(position.rcv_wnd, REACH)
+    return seq.between(seq.add(position.rcv_nxt, -reach), number, position.rcv_nxt)
