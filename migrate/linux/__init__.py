@@ -1,0 +1,1 @@
+"""The kernel edges: eBPF, TCP_REPAIR, the freezer, raw sockets and netlink."""

@@ -1,0 +1,713 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * Migrate's eBPF side: negotiation of Migrate-Permitted, and the watch on a host's interfaces.
+ *
+ *   sock_ops  the kernel itself makes room for MP in SYN and SYN/ACK;
+ *   tc        egress writes the key into MP and the Timestamp option and notes what was sent, ingress
+ *             notes what came and hides the key bytes from the kernel; Migrate SYNs, their answers and
+ *             RSTs of migratable connections go to the daemon; muted address pairs stay silent.
+ *
+ * Nothing here wakes the daemon while connections open, run and close.
+ */
+#include "shared.h"
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define AF_INET 2
+#define SYN_FLAG 0x02
+#define RST_FLAG 0x04
+#define ACK_FLAG 0x10
+#define TS_KIND 8
+#define TS_LENGTH 10
+#define OPTIONS_MAX 40
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct tuple);
+	__type(value, struct handshake);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} connections SEC(".maps");
+
+/* Only the daemon reads and writes it.  Pinned, so that a new daemon goes on from there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct tuple);
+	__type(value, struct state);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} states SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct tuple);
+	__type(value, struct handshake);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} handshakes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct tuple);
+	__type(value, struct watch);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} watches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counters);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} counters SEC(".maps");
+
+/* Key pairs by number; only the daemon reads and writes it.  Pinned, so that a new daemon finds them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(key_size, 4);
+	__uint(value_size, 24);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} private_keys SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 24);
+} reports SEC(".maps");
+
+static __always_inline struct settings *get_settings(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+static __always_inline int alive(const struct settings *now)
+{
+	return bpf_ktime_get_coarse_ns() < now->alive_until;
+}
+
+/* ---- sock_ops: room for MP, and a connection's beginning and end ---------------------------------- */
+
+/* Reads one word of the context here and now: the verifier wants each read at a fixed offset, and the compiler
+ * would fold the reads of two branches into one at a computed offset. */
+#define WORD(place, value)			\
+	({					\
+		__u32 word_ = (value);		\
+		barrier_var(word_);		\
+		(place) = word_;		\
+	})
+
+static __always_inline void tuple_of_socket(struct bpf_sock_ops *ops, struct tuple *tuple)
+{
+	__u32 *local = (__u32 *)tuple->local, *remote = (__u32 *)tuple->remote;
+
+	if (ops->family == AF_INET) {
+		local[0] = local[1] = remote[0] = remote[1] = 0;
+		local[2] = remote[2] = bpf_htonl(0xffff);
+		WORD(local[3], ops->local_ip4);
+		WORD(remote[3], ops->remote_ip4);
+	} else {
+		WORD(local[0], ops->local_ip6[0]);
+		WORD(local[1], ops->local_ip6[1]);
+		WORD(local[2], ops->local_ip6[2]);
+		WORD(local[3], ops->local_ip6[3]);
+		WORD(remote[0], ops->remote_ip6[0]);
+		WORD(remote[1], ops->remote_ip6[1]);
+		WORD(remote[2], ops->remote_ip6[2]);
+		WORD(remote[3], ops->remote_ip6[3]);
+	}
+	tuple->local_port = bpf_htons((__u16)ops->local_port);
+	tuple->remote_port = (__be16)(ops->remote_port >> 16);	/* network order, in the upper half */
+}
+
+/* Does the SYN that a SYN/ACK is about to answer carry a secure MP of our curve? */
+static __always_inline int syn_has_mp(struct bpf_sock_ops *ops)
+{
+	__u8 option[MP_LENGTH] = { MP_KIND };
+
+	if (bpf_load_hdr_opt(ops, option, sizeof(option), BPF_LOAD_HDR_OPT_TCP_SYN) != MP_LENGTH)
+		return 0;
+	return option[2] == CURVE_P192 && (option[3] == 2 || option[3] == 3);
+}
+
+static __always_inline void established(struct bpf_sock_ops *ops)
+{
+	struct tuple tuple;
+	struct handshake *handshake;
+	struct counters *seen;
+	__u32 zero = 0;
+	int keep = 0;
+
+	tuple_of_socket(ops, &tuple);
+	handshake = bpf_map_lookup_elem(&handshakes, &tuple);
+	if (handshake && (handshake->flags & HS_SENT_KEY) && (handshake->flags & HS_PEER_KEY)) {
+		if (bpf_map_update_elem(&connections, &tuple, handshake, BPF_ANY) == 0)
+			keep = BPF_SOCK_OPS_STATE_CB_FLAG;
+		seen = bpf_map_lookup_elem(&counters, &zero);
+		if (seen)
+			__sync_fetch_and_add(&seen->established, 1);
+	} else if (bpf_map_lookup_elem(&connections, &tuple)) {
+		keep = BPF_SOCK_OPS_STATE_CB_FLAG;	/* a rebound socket: the daemon has put it there */
+	}
+	if (handshake)
+		bpf_map_delete_elem(&handshakes, &tuple);
+	/* From here on no segment of this connection runs a program of ours. */
+	bpf_sock_ops_cb_flags_set(ops, keep);
+}
+
+SEC("sockops")
+int negotiate(struct bpf_sock_ops *ops)
+{
+	struct settings *now;
+	__u8 option[MP_LENGTH] = { MP_KIND, MP_LENGTH, CURVE_P192 };
+	struct tuple tuple;
+
+	switch (ops->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
+		bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+		break;
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+		if (!(ops->skb_tcp_flags & SYN_FLAG))
+			break;
+		now = get_settings();
+		if (!now || !alive(now) || !now->slots[0].number)
+			break;
+		if ((ops->skb_tcp_flags & ACK_FLAG) && !syn_has_mp(ops))
+			break;
+		bpf_reserve_hdr_opt(ops, MP_LENGTH, 0);
+		break;
+	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
+		if (ops->skb_tcp_flags & SYN_FLAG)
+			bpf_store_hdr_opt(ops, option, sizeof(option), 0);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		established(ops);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		if (ops->args[1] == BPF_TCP_CLOSE) {
+			tuple_of_socket(ops, &tuple);
+			bpf_map_delete_elem(&connections, &tuple);
+		}
+		break;
+	}
+	return 1;
+}
+
+/* ---- tc: what is on the wire ----------------------------------------------------------------------- */
+
+struct segment {
+	struct tuple tuple;
+	__u32 seq, ack;
+	__u32 tcp_offset;	/* of the TCP header in the frame */
+	__u32 options_length;
+	__u8 flags;
+};
+
+static __always_inline void map_v4(__u8 *out, __be32 address)
+{
+	__u32 *words = (__u32 *)out;
+
+	words[0] = words[1] = 0;
+	words[2] = bpf_htonl(0xffff);
+	words[3] = address;
+}
+
+static __always_inline __u8 flags_of(const struct tcphdr *tcp)
+{
+	return ((const __u8 *)tcp)[13];
+}
+
+/* Most segments are of no interest: none that open or reset a connection, while no address pair is watched. */
+static __always_inline int passes(const struct settings *now, const struct tcphdr *tcp)
+{
+	return !now->watching && !(flags_of(tcp) & (SYN_FLAG | RST_FLAG));
+}
+
+/* Fills in `segment` from a frame whose IP header begins at l2; 0 if it is no TCP segment, or of no interest. */
+static __always_inline int parse(struct __sk_buff *skb, __u32 l2, int ingress, const struct settings *now,
+				 struct segment *segment)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u8 *source = ingress ? segment->tuple.remote : segment->tuple.local;
+	__u8 *destination = ingress ? segment->tuple.local : segment->tuple.remote;
+	struct tcphdr *tcp;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data + l2;
+
+		tcp = (struct tcphdr *)(ip + 1);
+		if ((void *)(tcp + 1) > end || ip->protocol != IPPROTO_TCP || ip->ihl != 5 ||
+		    (ip->frag_off & bpf_htons(0x1fff)) || passes(now, tcp))
+			return 0;
+		map_v4(source, ip->saddr);
+		map_v4(destination, ip->daddr);
+		segment->tcp_offset = l2 + sizeof(*ip);
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data + l2;
+
+		tcp = (struct tcphdr *)(ip + 1);
+		if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP || passes(now, tcp))
+			return 0;
+		__builtin_memcpy(source, &ip->saddr, 16);
+		__builtin_memcpy(destination, &ip->daddr, 16);
+		segment->tcp_offset = l2 + sizeof(*ip);
+	} else {
+		return 0;
+	}
+	segment->tuple.local_port = ingress ? tcp->dest : tcp->source;
+	segment->tuple.remote_port = ingress ? tcp->source : tcp->dest;
+	segment->seq = bpf_ntohl(tcp->seq);
+	segment->ack = bpf_ntohl(tcp->ack_seq);
+	segment->flags = flags_of(tcp);
+	segment->options_length = (tcp->doff - 5) * 4;
+	return tcp->doff >= 5;
+}
+
+/* The headers may lie beyond what can be read at once, as some drivers deliver them. */
+static __always_inline int readable(struct __sk_buff *skb, __u32 l2)
+{
+	/* Not a byte more than is read: a frame of which too little is there is copied. */
+	__u32 ip = skb->protocol == bpf_htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	__u32 wanted = l2 + ip + sizeof(struct tcphdr), whole = skb->len;
+	__u64 there = (__u64)skb->data_end - (__u64)skb->data;
+
+	if (there >= wanted || there >= whole)
+		return 1;
+	return bpf_skb_pull_data(skb, whole < wanted ? whole : wanted) == 0;
+}
+
+/* A SYN's options, before and after.  24 bytes of slack take the place of a bound on each index. */
+struct options {
+	__u8 old[64];
+	__u8 new[64];
+	__u32 at, length;
+	int mp, mp_length, timestamp, migrate;	/* offsets, -1 if absent */
+};
+
+/* One step over the options, for bpf_loop: as a loop the verifier would walk through every layout. */
+static long next_option(__u32 step, void *context)
+{
+	struct options *options = context;
+	__u32 at = options->at;
+	__u32 kind, size;
+
+	if (at >= options->length)
+		return 1;
+	kind = options->old[at & 63];
+	size = options->old[(at + 1) & 63];
+	if (kind == 0)
+		return 1;
+	if (kind == 1) {
+		options->at = at + 1;
+		return 0;
+	}
+	options->at = at + size;
+	if (size < 2 || at + size > options->length) {
+		options->at = OPTIONS_MAX + 1;
+		return 1;
+	}
+	if (kind == MP_KIND) {
+		options->mp = at;
+		options->mp_length = size;
+	} else if (kind == TS_KIND && size == TS_LENGTH) {
+		options->timestamp = at;
+	} else if (kind == MIGRATE_KIND) {
+		options->migrate = at;
+	}
+	return 0;
+}
+
+/* Is there room for an option, and not too much?  A macro, because Linux 6.1's verifier wants both bounds, one after
+ * the other, on the very register that is passed on. */
+#define bounded(length)					\
+	({						\
+		int fits_ = 0;				\
+		barrier_var(length);			\
+		if ((length) <= OPTIONS_MAX) {		\
+			barrier_var(length);		\
+			if ((length) >= 4)		\
+				fits_ = 1;		\
+		}					\
+		fits_;					\
+	})
+
+/* -1 if the options are malformed: they are the kernel's to judge then. */
+static __always_inline int load_options(struct __sk_buff *skb, const struct segment *segment, struct options *options)
+{
+	__u64 length = segment->options_length;
+
+	options->mp = options->timestamp = options->migrate = -1;
+	if (!bounded(length))
+		return length ? -1 : 0;
+	if (bpf_skb_load_bytes(skb, segment->tcp_offset + sizeof(struct tcphdr), options->old, length))
+		return -1;
+	if (length == OPTIONS_MAX && options->old[6] == TS_KIND && options->old[7] == TS_LENGTH &&
+	    options->old[20] == MP_KIND && options->old[21] == MP_LENGTH) {
+		/* MSS, SACK-permitted, TS, WS, MP, as Linux orders them: no need to walk. */
+		options->timestamp = 6;
+		options->mp = 20;
+		options->mp_length = MP_LENGTH;
+	} else {
+		options->length = length;
+		bpf_loop(OPTIONS_MAX, next_option, options, 0);
+		if (options->at > OPTIONS_MAX)
+			return -1;
+	}
+	__builtin_memcpy(options->new, options->old, sizeof(options->new));
+	return 0;
+}
+
+/* Writes options->new over the segment's options and mends the checksum, an offloaded one too. */
+static __always_inline int store_options(struct __sk_buff *skb, const struct segment *segment, struct options *options)
+{
+	__s64 difference = bpf_csum_diff((__be32 *)options->old, 64, (__be32 *)options->new, 64, 0);
+	__u64 length = segment->options_length;
+
+	if (difference < 0 || !bounded(length))
+		return -1;
+	if (bpf_l4_csum_replace(skb, segment->tcp_offset + __builtin_offsetof(struct tcphdr, check), 0, difference, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, segment->tcp_offset + sizeof(struct tcphdr), options->new, length, 0);
+}
+
+static __always_inline void put(struct options *options, int at, const __u8 *bytes, int count)
+{
+	for (int i = 0; i < count; i++)
+		options->new[(at + i) & 63] = bytes[i];
+}
+
+static __always_inline void get(const struct options *options, int at, __u8 *bytes, int count)
+{
+	for (int i = 0; i < count; i++)
+		bytes[i] = options->old[(at + i) & 63];
+}
+
+/* The 25 key bytes between a SYN's two options and a map; at fixed places where the options lie as Linux orders them. */
+static __always_inline void write_key(struct options *options, const __u8 *key)
+{
+	if (options->mp == 20 && options->timestamp == 6) {
+		__builtin_memcpy(options->new + 23, key, MP_KEY_BYTES);
+		__builtin_memcpy(options->new + 8, key + MP_KEY_BYTES, 8);
+	} else {
+		put(options, options->mp + 3, key, MP_KEY_BYTES);
+		put(options, options->timestamp + 2, key + MP_KEY_BYTES, 8);
+	}
+}
+
+static __always_inline void read_key(const struct options *options, __u8 *key)
+{
+	if (options->mp == 20 && options->timestamp == 6) {
+		__builtin_memcpy(key, options->old + 23, MP_KEY_BYTES);
+		__builtin_memcpy(key + MP_KEY_BYTES, options->old + 8, 8);
+	} else {
+		get(options, options->mp + 3, key, MP_KEY_BYTES);
+		get(options, options->timestamp + 2, key + MP_KEY_BYTES, 8);
+	}
+}
+
+/* Sends the frame, from its IP header on, to the daemon.  A ring buffer's records have sizes known at load. */
+static __always_inline void send_report(struct __sk_buff *skb, __u32 l2, __u32 reason, __u64 length, __u32 room)
+{
+	struct report *report = bpf_ringbuf_reserve(&reports, sizeof(*report) + room, 0);
+
+	if (!report)
+		return;
+	report->reason = reason;
+	report->length = length;
+	report->time = bpf_ktime_get_ns();
+	/* The verifier wants both bounds on the very register that is passed on: no folding of the two tests. */
+	barrier_var(length);
+	if (length > room)
+		goto discard;
+	barrier_var(length);
+	if (length < sizeof(struct iphdr))
+		goto discard;
+	barrier_var(length);
+	if (bpf_skb_load_bytes(skb, l2, report + 1, length))
+		goto discard;
+	bpf_ringbuf_submit(report, 0);
+	return;
+discard:
+	bpf_ringbuf_discard(report, 0);
+}
+
+static __always_inline void report(struct __sk_buff *skb, __u32 l2, __u32 reason)
+{
+	__u64 length = (__u64)skb->len - l2;
+
+	if (length <= REPORT_SMALL)
+		send_report(skb, l2, reason, length, REPORT_SMALL);
+	else
+		send_report(skb, l2, reason, length, REPORT_MAX);
+}
+
+static __always_inline __u32 watch_flags(const struct settings *now, const struct tuple *tuple)
+{
+	struct watch *watch;
+
+	if (!now->watching)
+		return 0;
+	watch = bpf_map_lookup_elem(&watches, tuple);
+	if (!watch || bpf_ktime_get_coarse_ns() > watch->until)
+		return 0;
+	return watch->flags;
+}
+
+/*
+ * Our key pair for a handshake.  A peer without Migrate takes the TSval of our SYN for a clock and drops
+ * later segments whose TSval is "older" (PAWS, RFC 7323), so the four key bytes there must lie in the half
+ * circle at or before our real clock: there is one pair for each quarter, and the quarter before the
+ * clock's own always does.
+ */
+static __always_inline const struct key_slot *choose_slot(struct settings *now, const struct options *options)
+{
+	__u32 clock = 0;
+
+	if (options->timestamp >= 0)
+		get(options, options->timestamp + 2, (__u8 *)&clock, 4);
+	clock = bpf_ntohl(clock);
+	return &now->slots[((clock >> 30) + 3) & 3];
+}
+
+static __always_inline void note_key(__u32 number)
+{
+	__u32 zero = 0;
+	struct counters *seen = bpf_map_lookup_elem(&counters, &zero);
+
+	if (seen)
+		seen->key_used = number;
+}
+
+static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, struct segment *segment)
+{
+	struct options options = {};
+	struct handshake fresh = {}, *handshake;
+	const struct key_slot *slot;
+	int answer = segment->flags & ACK_FLAG;
+
+	if (load_options(skb, segment, &options) || options.mp < 0 || options.mp_length != MP_LENGTH ||
+	    options.timestamp < 0)
+		return TC_ACT_UNSPEC;
+	handshake = bpf_map_lookup_elem(&handshakes, &segment->tuple);
+	if (!handshake) {
+		if (answer)
+			return TC_ACT_UNSPEC;
+		handshake = &fresh;
+	}
+	barrier_var(handshake);	/* or the compiler computes with the pointer before it has looked at it */
+	/* A retransmission carries the same key. */
+	if (!(handshake->flags & HS_SENT_KEY) || (answer ? handshake->na : handshake->ni) != segment->seq) {
+		slot = choose_slot(now, &options);
+		if (answer) {
+			handshake->na = segment->seq;
+			handshake->flags |= HS_SENT_KEY;
+		} else {
+			handshake->ni = segment->seq;
+			handshake->flags = HS_INITIATOR | HS_SENT_KEY;
+		}
+		handshake->key_number = slot->number;
+		__builtin_memcpy(handshake->own_key, slot->public_key, KEY_BYTES);
+		note_key(slot->number);
+		if (handshake == &fresh)
+			bpf_map_update_elem(&handshakes, &segment->tuple, &fresh, BPF_ANY);
+	}
+	write_key(&options, handshake->own_key);
+	store_options(skb, segment, &options);
+	return TC_ACT_UNSPEC;
+}
+
+/* Only the member that is read; libbpf finds it in the running kernel's own layout. */
+struct tcp_timewait_sock {
+	__u32 tw_ts_recent;
+} __attribute__((preserve_access_index));
+
+/*
+ * The TSval that the kernel is to see in a SYN: 0, which it takes as unknown.  But where the SYN meets its
+ * predecessor's TIME_WAIT, PAWS would refuse a 0 for every second pair of hosts: there it is the peer's last TSval.
+ */
+static __always_inline __u32 harmless_tsval(struct __sk_buff *skb, const struct tuple *tuple)
+{
+	struct bpf_sock_tuple look = {};
+	struct tcp_timewait_sock *waiting;
+	const __u32 *words = (const __u32 *)tuple->local;
+	struct bpf_sock *sk;
+	__u32 tsval = 0;
+
+	if (words[0] == 0 && words[1] == 0 && words[2] == bpf_htonl(0xffff)) {
+		look.ipv4.saddr = ((const __u32 *)tuple->remote)[3];
+		look.ipv4.daddr = words[3];
+		look.ipv4.sport = tuple->remote_port;
+		look.ipv4.dport = tuple->local_port;
+		sk = bpf_skc_lookup_tcp(skb, &look, sizeof(look.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		__builtin_memcpy(look.ipv6.saddr, tuple->remote, 16);
+		__builtin_memcpy(look.ipv6.daddr, tuple->local, 16);
+		look.ipv6.sport = tuple->remote_port;
+		look.ipv6.dport = tuple->local_port;
+		sk = bpf_skc_lookup_tcp(skb, &look, sizeof(look.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return 0;
+	waiting = (struct tcp_timewait_sock *)bpf_skc_to_tcp_timewait_sock(sk);
+	if (waiting)
+		tsval = waiting->tw_ts_recent;
+	bpf_sk_release(sk);
+	return bpf_htonl(tsval);
+}
+
+static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settings *now, struct segment *segment)
+{
+	__u32 harmless[2] = { 0, 0 };
+	struct options options = {};
+	struct handshake fresh = {}, *handshake;
+	int answer = segment->flags & ACK_FLAG, usable;
+
+	if (load_options(skb, segment, &options))
+		return TC_ACT_UNSPEC;
+	if (options.migrate >= 0 && !answer) {
+		report(skb, l2, REPORT_MIGRATE_SYN);
+		return TC_ACT_SHOT;	/* even without a daemon: this SYN opens nothing */
+	}
+	usable = options.mp >= 0 && options.mp_length == MP_LENGTH && options.timestamp >= 0 &&
+		 options.old[(options.mp + 2) & 63] == CURVE_P192;
+	if (answer) {
+		handshake = bpf_map_lookup_elem(&handshakes, &segment->tuple);
+		if (!handshake || !(handshake->flags & HS_SENT_KEY) || handshake->ni + 1 != segment->ack)
+			return TC_ACT_UNSPEC;
+		if (options.mp >= 0 && !usable) {
+			report(skb, l2, REPORT_CURVE);
+			return TC_ACT_SHOT;
+		}
+	} else {
+		/* A new connection of whoever has the address now: the old one's silence does not bind it. */
+		if (now->watching)
+			bpf_map_delete_elem(&watches, &segment->tuple);
+		if (!usable)
+			return TC_ACT_UNSPEC;
+		handshake = bpf_map_lookup_elem(&handshakes, &segment->tuple);
+	}
+	if (usable) {
+		if (!handshake)
+			handshake = &fresh;
+		barrier_var(handshake);
+		read_key(&options, handshake->peer_key);
+		if (answer) {
+			handshake->na = segment->seq;
+			handshake->flags |= HS_PEER_KEY;
+		} else if (handshake->ni != segment->seq || !(handshake->flags & HS_PEER_KEY)) {
+			handshake->ni = segment->seq;
+			handshake->flags = HS_PEER_KEY;
+		}
+		if (handshake == &fresh)
+			bpf_map_update_elem(&handshakes, &segment->tuple, &fresh, BPF_ANY);
+	}
+	if (options.timestamp >= 0) {
+		/* The kernel must see neither as a clock; it does not look at a zero TSecr. */
+		if (!answer)
+			harmless[0] = harmless_tsval(skb, &segment->tuple);
+		put(&options, options.timestamp + 2, (const __u8 *)harmless, 8);
+		store_options(skb, segment, &options);
+	}
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int out(struct __sk_buff *skb, __u32 l2)
+{
+	struct segment segment = {};
+	struct settings *now = get_settings();
+
+	if (!now || !parse(skb, l2, 0, now, &segment))
+		return TC_ACT_UNSPEC;
+	if ((watch_flags(now, &segment.tuple) & WATCH_MUTE_OUT) && alive(now) && skb->mark != HANDSHAKE_MARK)
+		return TC_ACT_SHOT;
+	if (segment.flags & SYN_FLAG)
+		return syn_out(skb, now, &segment);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int in(struct __sk_buff *skb, __u32 l2)
+{
+	struct segment segment = {};
+	struct settings *now = get_settings();
+	__u32 flags;
+
+	if (!now || !readable(skb, l2) || !parse(skb, l2, 1, now, &segment))
+		return TC_ACT_UNSPEC;
+	if ((segment.flags & (SYN_FLAG | ACK_FLAG)) == SYN_FLAG)
+		return syn_in(skb, l2, now, &segment);
+	if (!alive(now))
+		return (segment.flags & SYN_FLAG) ? syn_in(skb, l2, now, &segment) : TC_ACT_UNSPEC;
+	flags = watch_flags(now, &segment.tuple);
+	if (segment.flags & RST_FLAG && flags & (WATCH_SYNACK | WATCH_HOLD)) {
+		report(skb, l2, REPORT_RST);
+		return TC_ACT_SHOT;
+	}
+	if (segment.flags & SYN_FLAG && flags & WATCH_SYNACK) {
+		report(skb, l2, REPORT_SYNACK);
+		return TC_ACT_SHOT;
+	}
+	if (flags & WATCH_HOLD) {
+		report(skb, l2, REPORT_HELD);
+		return TC_ACT_SHOT;
+	}
+	if (flags & WATCH_MUTE_IN)
+		return TC_ACT_SHOT;
+	if (segment.flags & RST_FLAG && bpf_map_lookup_elem(&connections, &segment.tuple)) {
+		report(skb, l2, REPORT_RST);
+		return TC_ACT_SHOT;
+	}
+	if (segment.flags & SYN_FLAG)
+		return syn_in(skb, l2, now, &segment);
+	return TC_ACT_UNSPEC;
+}
+
+/* Interfaces with an Ethernet header, and those without (TUN). */
+SEC("tc")
+int ether_in(struct __sk_buff *skb)
+{
+	return in(skb, ETH_HLEN);
+}
+
+SEC("tc")
+int ether_out(struct __sk_buff *skb)
+{
+	return out(skb, ETH_HLEN);
+}
+
+SEC("tc")
+int bare_in(struct __sk_buff *skb)
+{
+	return in(skb, 0);
+}
+
+SEC("tc")
+int bare_out(struct __sk_buff *skb)
+{
+	return out(skb, 0);
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";

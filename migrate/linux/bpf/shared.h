@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only
+ *
+ * What the eBPF programs and the daemon (maps.py) tell one another.  Every number here has its twin in
+ * maps.py, and a test compares the two.
+ *
+ * Addresses are 16 bytes, IPv4 as v4-mapped IPv6.  Addresses and ports are in network byte order,
+ * sequence numbers in host byte order.
+ */
+#ifndef MIGRATE_SHARED_H
+#define MIGRATE_SHARED_H
+
+#include <linux/types.h>
+
+#define MP_KIND 15		/* Migrate-Permitted */
+#define MP_LENGTH 20
+#define MP_KEY_BYTES 17
+#define MIGRATE_KIND 16
+#define CURVE_P192 2
+#define KEY_BYTES 25
+
+/* One connection seen from this host. */
+struct tuple {
+	__u8 local[16];
+	__u8 remote[16];
+	__be16 local_port;
+	__be16 remote_port;
+};
+
+/* A first handshake, and what it has settled once it is over. */
+struct handshake {
+	__u32 ni;		/* first sequence number of the SYN */
+	__u32 na;		/* and of the SYN/ACK */
+	__u32 key_number;	/* the pair whose public half we sent */
+	__u8 flags;
+	__u8 own_key[KEY_BYTES];
+	__u8 peer_key[KEY_BYTES];
+	__u8 pad;
+};
+
+#define HS_INITIATOR 1
+#define HS_SENT_KEY 2		/* our MP has left */
+#define HS_PEER_KEY 4		/* the peer's MP has come */
+
+/* What the daemon keeps of a connection that has moved: the core's serialised state.  The eBPF side never looks. */
+struct state {
+	__u32 ni;		/* whose state it is: an address pair may come again */
+	__u32 na;
+	__u8 bytes[192];
+};
+
+/* What is to be done with the segments of one address pair for a while. */
+struct watch {
+	__u32 flags;
+	__u32 pad;
+	__u64 until;		/* CLOCK_MONOTONIC nanoseconds; later, the entry is void */
+};
+
+#define WATCH_MUTE_OUT 1	/* what this host sends is dropped */
+#define WATCH_MUTE_IN 2		/* what arrives is dropped */
+#define WATCH_HOLD 4		/* what arrives goes to the daemon instead of the kernel */
+#define WATCH_SYNACK 8		/* a SYN/ACK that arrives, or a RST, goes to the daemon instead of the kernel */
+
+/* SO_MARK of the daemon's own segments, which pass where the connection itself is muted. */
+#define HANDSHAKE_MARK 0x4d494752
+
+#define KEY_SLOTS 4
+
+struct key_slot {
+	__u32 number;		/* 0: empty */
+	__u8 public_key[KEY_BYTES];
+	__u8 pad[3];
+};
+
+/* What the daemon tells the eBPF side, which never writes it. */
+struct settings {
+	__u64 alive_until;	/* CLOCK_MONOTONIC nanoseconds: the daemon's promise to be there until then */
+	__u32 watching;		/* 1 if `watches` has entries; 0 lets every segment pass at once */
+	__u32 pad;
+	struct key_slot slots[KEY_SLOTS];	/* one key pair for each quarter of the TSval circle */
+};
+
+/* What the eBPF side tells the daemon, which never writes it. */
+struct counters {
+	__u32 established;	/* counts up with every migratable connection */
+	__u32 key_used;		/* number of the key pair that has served last; 0: none yet */
+};
+
+/* A report to the daemon: this header, then the segment from its IP header on. */
+struct report {
+	__u32 reason;
+	__u32 length;
+	__u64 time;		/* CLOCK_MONOTONIC nanoseconds at which the segment was seen */
+};
+
+#define REPORT_MIGRATE_SYN 1
+#define REPORT_RST 2
+#define REPORT_SYNACK 3
+#define REPORT_HELD 4
+#define REPORT_CURVE 5
+
+/* Room in a report for one packet of an ordinary MTU, and for what GRO has put together. */
+#define REPORT_SMALL 2048
+#define REPORT_MAX 65536
+
+#endif

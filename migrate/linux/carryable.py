@@ -1,0 +1,35 @@
+"""What is known beforehand to be beyond a rebind, so that it is refused while nothing is lost."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from migrate.core import FourTuple
+from migrate.linux.position import SocketPosition
+from migrate.linux.sockdiag import STATE_NAMES, tcp_sockets
+
+ESTABLISHED, LISTEN, CLOSE, TIME_WAIT = 1, 10, 7, 6
+_HOLDING_A_PORT = 0xFFF & ~(1 << CLOSE | 1 << TIME_WAIT)
+
+
+def why_not(position: SocketPosition, moves: bool, alone: Callable[[], bool]) -> str | None:
+    """Why a socket cannot be carried, None if it can.
+
+    `moves`: its own address is to change.  `alone()`: no other socket of this host has its port."""
+    if position.state != ESTABLISHED:
+        return f"a connection in {STATE_NAMES.get(position.state, position.state)} is not carried"
+    if not position.bound_address:
+        return None
+    if position.bound_port:
+        return "its program bound both the address and the port" if moves else None
+    # IPv4 has a way around (repair.restore); elsewhere a second bind to a shared port is refused.
+    if position.family != socket.AF_INET and not alone():
+        return "its address was bound by a listener, or shares its port with another socket's"
+    return None
+
+
+def alone_on_port(pair: FourTuple) -> bool:
+    """No other socket of this host, listeners included, has the local port of this one."""
+    others = (entry for entry in tcp_sockets(_HOLDING_A_PORT) if entry.tuple != pair)
+    return all(entry.tuple.local_port != pair.local_port for entry in others)

@@ -1,0 +1,70 @@
+"""Key pairs made ahead, each for the connections of one short interval, and the secrets they give.
+
+There are four pairs at a time, one for each quarter of the TSval circle: a peer without Migrate takes the
+TSval of our SYN for our clock, and the eBPF side picks the pair whose bytes look older than the real one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TextIO
+
+from migrate.core import KeyPair, shared_secret
+from migrate.linux.libbpf import Map
+from migrate.linux.maps import KEY_SLOTS, Negotiated, Switchboard
+
+_TSVAL = slice(17, 21)
+
+
+class Keyring:
+    """The private halves live in a pinned map, so that a new daemon finds them."""
+
+    def __init__(self, private_keys: Map, switchboard: Switchboard, log: TextIO | None = None) -> None:
+        self._private, self._switchboard, self._log = private_keys, switchboard, log
+        self._secrets: dict[tuple[int, bytes], bytes] = {}
+        numbers = [int.from_bytes(key, "little") for key in private_keys]
+        self._next = max(numbers, default=0) + 1
+        # The first use of the curve costs several times the others: it is made here, not while a peer waits.
+        pair = KeyPair.generate()
+        shared_secret(pair.private, pair.public)
+
+    def rotate(self) -> bool:
+        """New pairs, if the present ones have served a connection (or there are none); true if it made some."""
+        present = {number for number, _ in self._switchboard.read().slots}
+        if 0 not in present and self._switchboard.counters()[1] not in present:
+            return False
+        slots: list[tuple[int, bytes] | None] = [None] * KEY_SLOTS
+        while None in slots:
+            pair = KeyPair.generate()
+            quarter = int.from_bytes(pair.public[_TSVAL], "big") >> 30
+            if slots[quarter] is not None:
+                continue
+            slots[quarter] = (self._next, pair.public)
+            self._private.set(self._next.to_bytes(4, "little"), pair.private)
+            if self._log:
+                print("P192", pair.public.hex(), pair.private.hex(), file=self._log, flush=True)
+            self._next += 1
+        complete = tuple(slot for slot in slots if slot is not None)
+        self._switchboard.write(replace(self._switchboard.read(), slots=complete))
+        return True
+
+    def secret(self, negotiated: Negotiated) -> bytes:
+        """K of one connection.  The curve arithmetic is done once for each pair of key pairs.
+
+        Raises KeyError where our private key is gone, and `BadKey` where the peer's is no point of the curve."""
+        index = (negotiated.key_number, negotiated.peer_key)
+        if index not in self._secrets:
+            private = self._private.get(negotiated.key_number.to_bytes(4, "little"))
+            if private is None:
+                raise KeyError(f"key pair {negotiated.key_number} is gone")
+            self._secrets[index] = shared_secret(private, negotiated.peer_key)
+        return self._secrets[index]
+
+    def forget(self, used: set[int]) -> int:
+        """Removes the key pairs that no connection and no slot uses; how many."""
+        keep = used | {number for number, _ in self._switchboard.read().slots}
+        gone = [key for key in list(self._private) if int.from_bytes(key, "little") not in keep]
+        for key in gone:
+            self._private.delete(key)
+        self._secrets = {index: k for index, k in self._secrets.items() if index[0] in keep}
+        return len(gone)

@@ -1,0 +1,202 @@
+"""What the daemon and the eBPF programs tell one another: the twins of bpf/shared.h.
+
+Addresses are `ipaddress` objects here and 16 bytes (IPv4 as v4-mapped) in the maps; sequence numbers are
+host-order integers on both sides.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from migrate.core import FourTuple
+from migrate.linux.libbpf import Map
+
+WATCH_MUTE_OUT, WATCH_MUTE_IN, WATCH_HOLD, WATCH_SYNACK = 1, 2, 4, 8
+WATCH_ALL = 15
+HANDSHAKE_MARK = 0x4D494752
+REPORT_MIGRATE_SYN, REPORT_RST, REPORT_SYNACK, REPORT_HELD, REPORT_CURVE = 1, 2, 3, 4, 5
+HS_INITIATOR, HS_SENT_KEY, HS_PEER_KEY = 1, 2, 4
+KEY_SLOTS = 4
+STATE_BYTES = 192
+
+TUPLE = struct.Struct("!16s16sHH")
+HANDSHAKE = struct.Struct("=IIIB25s25sx")
+STATE = struct.Struct(f"=II{STATE_BYTES}s")
+WATCH = struct.Struct("=IxxxxQ")
+SLOT = struct.Struct("=I25s3x")
+SETTINGS = struct.Struct("=QII" + "32s" * KEY_SLOTS)
+COUNTERS = struct.Struct("=II")
+REPORT = struct.Struct("=IIQ")
+PRIVATE_KEY_BYTES = 24
+
+_MAPPED = bytes(10) + b"\xff\xff"
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def pack_address(address: Address) -> bytes:
+    return _MAPPED + address.packed if address.version == 4 else address.packed
+
+
+def unpack_address(raw: bytes) -> Address:
+    if raw.startswith(_MAPPED):
+        return ipaddress.IPv4Address(raw[12:])
+    return ipaddress.IPv6Address(raw)
+
+
+def pack_tuple(tuple_: FourTuple) -> bytes:
+    local, remote = pack_address(tuple_.local_ip), pack_address(tuple_.remote_ip)
+    return TUPLE.pack(local, remote, tuple_.local_port, tuple_.remote_port)
+
+
+def unpack_tuple(raw: bytes) -> FourTuple:
+    local, remote, local_port, remote_port = TUPLE.unpack(raw)
+    return FourTuple(unpack_address(local), local_port, unpack_address(remote), remote_port)
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What the first handshake of a migratable connection settled."""
+
+    ni: int
+    na: int
+    key_number: int
+    initiator: bool
+    own_key: bytes
+    peer_key: bytes
+
+    def pack(self) -> bytes:
+        flags = HS_SENT_KEY | HS_PEER_KEY | (HS_INITIATOR if self.initiator else 0)
+        return HANDSHAKE.pack(self.ni, self.na, self.key_number, flags, self.own_key, self.peer_key)
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Negotiated:
+        ni, na, key_number, flags, own_key, peer_key = HANDSHAKE.unpack_from(raw)
+        return cls(ni, na, key_number, bool(flags & HS_INITIATOR), own_key, peer_key)
+
+
+class Connections:
+    """The pinned tables of migratable connections by present address pair: what their handshake settled, which the eBPF
+    side writes, and the core's state of those that have moved, which the daemon does."""
+
+    def __init__(self, table: Map, states: Map) -> None:
+        self._table, self._states = table, states
+
+    def __iter__(self) -> Iterator[tuple[FourTuple, Negotiated, bytes]]:
+        """Address pair, negotiated facts, and state: empty where it has never moved."""
+        for key, value in self._table.items():
+            negotiated = Negotiated.unpack(value)
+            yield unpack_tuple(key), negotiated, self._state(key, negotiated)
+
+    def get(self, tuple_: FourTuple) -> tuple[Negotiated, bytes] | None:
+        key = pack_tuple(tuple_)
+        value = self._table.get(key)
+        if value is None:
+            return None
+        negotiated = Negotiated.unpack(value)
+        return negotiated, self._state(key, negotiated)
+
+    def _state(self, key: bytes, negotiated: Negotiated) -> bytes:
+        raw = self._states.get(key)
+        if raw is None:
+            return b""
+        ni, na, state = STATE.unpack(raw)
+        return state if (ni, na) == (negotiated.ni, negotiated.na) else b""
+
+    def put(self, tuple_: FourTuple, negotiated: Negotiated, state: bytes) -> None:
+        """Raises ValueError for a state that does not fit."""
+        if len(state) > STATE_BYTES:
+            raise ValueError(f"{len(state)} bytes of state do not fit {STATE_BYTES}")
+        key = pack_tuple(tuple_)
+        self._states.set(key, STATE.pack(negotiated.ni, negotiated.na, state))
+        self._table.set(key, negotiated.pack())
+
+    def remove(self, tuple_: FourTuple) -> None:
+        key = pack_tuple(tuple_)
+        self._table.delete(key)
+        self._states.delete(key)
+
+    def put_state(self, tuple_: FourTuple, negotiated: Negotiated, state: bytes) -> None:
+        """Only the state: the connection itself comes and goes with its socket."""
+        self._states.set(pack_tuple(tuple_), STATE.pack(negotiated.ni, negotiated.na, state))
+
+    def sweep(self) -> None:
+        """Forgets the states of connections that are no more."""
+        for key in list(self._states):
+            if self._table.get(key) is None:
+                self._states.delete(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    alive_until: int
+    watching: bool
+    slots: tuple[tuple[int, bytes], ...]  # (number, public key)
+
+
+class Switchboard:
+    """The settings that the eBPF side obeys, and the address pairs that it treats specially."""
+
+    def __init__(self, settings: Map, counters: Map, watches: Map) -> None:
+        self._settings, self._counters, self._watches = settings, counters, watches
+        self._until: dict[bytes, int] = {key: WATCH.unpack(value)[1] for key, value in watches.items()}
+        self._watching = self.read().watching
+
+    def read(self) -> Settings:
+        raw = self._settings.get(bytes(4))
+        assert raw is not None
+        alive_until, watching, _, *slots = SETTINGS.unpack(raw)
+        return Settings(alive_until, bool(watching), tuple(SLOT.unpack(slot) for slot in slots))
+
+    def write(self, settings: Settings) -> None:
+        slots = [SLOT.pack(*slot) for slot in settings.slots]
+        self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, settings.watching, 0, *slots))
+
+    def counters(self) -> tuple[int, int]:
+        """How many migratable connections there have been, and the number of the key pair used last (0: none)."""
+        raw = self._counters.get(bytes(4))
+        assert raw is not None
+        established, key_used = COUNTERS.unpack(raw)
+        return established, key_used
+
+    def promise(self, seconds: float) -> None:
+        """The daemon will be there for so long; 0: it is gone, every segment passes."""
+        until = time.monotonic_ns() + int(seconds * 1e9) if seconds else 0
+        self.write(replace(self.read(), alive_until=until))
+
+    def mark(self, tuple_: FourTuple, add: int = 0, remove: int = 0, seconds: float = 86400.0) -> None:
+        """Adds and removes WATCH_ flags of an address pair, for so long; without any left it is like all others."""
+        key = pack_tuple(tuple_)
+        raw = self._watches.get(key)  # not our memory of it: the eBPF side forgets a pair that opens anew
+        flags = ((WATCH.unpack(raw)[0] if raw else 0) & ~remove) | add
+        if flags:
+            until = time.monotonic_ns() + int(seconds * 1e9)
+            self._watches.set(key, WATCH.pack(flags, until))
+            self._until[key] = until
+        else:
+            self._watches.delete(key)
+            self._until.pop(key, None)
+        self._count()
+
+    def holds(self, tuple_: FourTuple) -> bool:
+        """Does what arrives on this address pair go to the daemon instead of the kernel?"""
+        raw = self._watches.get(pack_tuple(tuple_))
+        return bool(raw and WATCH.unpack(raw)[0] & WATCH_HOLD)
+
+    def sweep(self) -> None:
+        """Forgets entries whose time is over."""
+        now = time.monotonic_ns()
+        for key in [key for key, until in self._until.items() if until < now]:
+            self._watches.delete(key)
+            del self._until[key]
+        self._count()
+
+    def _count(self) -> None:
+        watching = bool(self._until)
+        if watching != self._watching:
+            self._watching = watching
+            self.write(replace(self.read(), watching=watching))

@@ -1,0 +1,61 @@
+"""Where a socket stands, asked of the kernel without touching the socket (bpf/probe.bpf.c)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from migrate.core import FourTuple, Position, TcpState
+from migrate.linux.libbpf import Runner
+from migrate.linux.maps import TUPLE, pack_tuple
+
+SOCK_BINDADDR_LOCK, SOCK_BINDPORT_LOCK = 4, 8
+_PADDING = 14
+_POSITION = struct.Struct("=14I")
+
+
+@dataclass(frozen=True, slots=True)
+class SocketPosition:
+    """Sequence numbers are absolute, windows in bytes; `state` is the kernel's TCP state number."""
+
+    state: int
+    snd_una: int
+    snd_nxt: int
+    write_seq: int
+    rcv_nxt: int
+    copied_seq: int
+    rcv_wnd: int
+    rcv_wup: int
+    snd_wnd: int
+    ts_recent: int
+    out_of_order: int  # 1 if it holds segments beyond a hole
+    family: int
+    locks: int
+
+    @property
+    def bound_address(self) -> bool:
+        """Its program, or the listener that accepted it, bound an address."""
+        return bool(self.locks & SOCK_BINDADDR_LOCK)
+
+    @property
+    def bound_port(self) -> bool:
+        """Its program bound a port."""
+        return bool(self.locks & SOCK_BINDPORT_LOCK)
+
+    def core(self) -> Position:
+        return Position(self.snd_una, self.snd_nxt, self.rcv_nxt, self.rcv_wnd, TcpState(self.state))
+
+
+class Probe:
+    """Asks in the calling thread's network namespace."""
+
+    def __init__(self, program: int) -> None:
+        self._runner = Runner(program, 256)
+
+    def __call__(self, tuple_: FourTuple) -> SocketPosition | None:
+        """None where there is no such socket."""
+        frame = bytes(_PADDING) + pack_tuple(tuple_) + bytes(_POSITION.size)
+        found, *values = _POSITION.unpack_from(self._runner.run(frame), _PADDING + TUPLE.size)
+        if not found:
+            return None
+        return SocketPosition(*values)

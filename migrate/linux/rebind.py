@@ -1,0 +1,200 @@
+"""Carries a batch of connections to new addresses while their programs stand still; and finishes what a
+killed worker left half done.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from migrate.core import ACK, FourTuple, Segment, seq, timestamp_option
+from migrate.linux import repair
+from migrate.linux.borrow import Holder, borrow, holders, processes
+from migrate.linux.freezer import Freezer
+from migrate.linux.journal import Entry, Journal, Order, Phase
+from migrate.linux.maps import Address, Connections, Negotiated
+from migrate.linux.repair import CannotCarry, Checkpoint
+from migrate.linux.sockdiag import Lookup
+from migrate.linux.wire import Wire
+
+PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`reason` is None where the connection was carried."""
+
+    order: Order
+    reason: str | None
+
+
+def third_segment(new: FourTuple, image: Checkpoint, ts_recent: int = 0) -> Segment:
+    """Segment 7: what the mover says first from its new address (draft, section 4)."""
+    options = timestamp_option(image.timestamp, ts_recent) if image.timestamps else b""
+    return Segment(
+        src=new.local_ip,
+        sport=new.local_port,
+        dst=new.remote_ip,
+        dport=new.remote_port,
+        flags=ACK,
+        seq=image.snd_una,
+        ack=image.rcv_nxt,
+        window=image.advertised_window,
+        options=options,
+        payload=b"",
+    )
+
+
+def _host(address: Address, family: int) -> str:
+    return f"::ffff:{address}" if family == socket.AF_INET6 and address.version == 4 else str(address)
+
+
+class Rebinder:
+    """Everything it touches, it leaves as found: repair mode off, the port range restored, the programs running."""
+
+    def __init__(self, cgroup: Path, connections: Connections, wire: Wire, journal: Journal) -> None:
+        self._cgroup, self._connections, self._wire, self._journal = cgroup, connections, wire, journal
+        self._freezer = Freezer(cgroup)
+        self._lookup = Lookup()
+        self._port_range = PORT_RANGE.read_text().strip()
+
+    def carry(self, orders: Sequence[Order], lead: Callable[[Order, Checkpoint], None]) -> list[Outcome]:
+        """Rebinds each; `lead(order, image)` speaks first on the new address pair, before any data does."""
+        outcomes: list[Outcome] = []
+        where = self._find([order.old for order in orders])
+        self._journal.begin(self._port_range)
+        self._freezer.freeze()
+        try:
+            missing = [order.old for order in orders if order.old not in where]
+            if missing:
+                where |= self._find(missing)
+            for index, order in enumerate(orders):
+                try:
+                    holder = where.get(order.old)
+                    if holder is None:
+                        raise CannotCarry("no program holds its socket")
+                    self._carry_one(index, order, holder, lead)
+                    outcomes.append(Outcome(order, None))
+                except CannotCarry as error:
+                    outcomes.append(Outcome(order, str(error)))
+        finally:
+            self._freezer.thaw()
+            self._journal.clear()
+        return outcomes
+
+    def recover(self, lead: Callable[[Order, Checkpoint], None]) -> list[Outcome]:
+        """Finishes or undoes what the journal tells of, and thaws the programs."""
+        story = self._journal.read()
+        if story.port_range is None:
+            return []
+        outcomes: list[Outcome] = []
+        try:
+            if PORT_RANGE.read_text().split() != story.port_range.split():
+                PORT_RANGE.write_text(story.port_range)
+            for entry in story.entries:
+                if entry.phase is Phase.DONE:
+                    continue
+                try:
+                    outcomes.append(Outcome(entry.order, self._recover_one(entry, lead)))
+                except (CannotCarry, OSError) as error:
+                    outcomes.append(Outcome(entry.order, f"lost in a killed rebind: {error}"))
+        finally:
+            self._freezer.thaw()
+            self._journal.clear()
+        return outcomes
+
+    def _find(self, tuples: Sequence[FourTuple]) -> dict[FourTuple, Holder]:
+        entries = {pair: self._lookup(pair) for pair in tuples}
+        inodes = {entry.inode: pair for pair, entry in entries.items() if entry and entry.inode}
+        found = holders(processes(self._cgroup), set(inodes))
+        return {inodes[inode]: holder for inode, holder in found.items()}
+
+    def _carry_one(self, index: int, order: Order, holder: Holder, lead: Callable[[Order, Checkpoint], None]) -> None:
+        sock = borrow(holder)
+        if sock is None:
+            raise CannotCarry("its program has just let go of it")
+        with sock:
+            reuse = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)  # repair mode overwrites it
+            self._journal.take(index, order, holder, reuse)
+            repair.enter(sock)
+            try:
+                image = self._image(sock, order, reuse)
+            except CannotCarry:
+                self._put_back(sock, reuse)
+                self._journal.phase(index, Phase.DONE)
+                raise
+            self._journal.image(index, image)
+            try:
+                self._finish(sock, order, image, lead, lambda phase: self._journal.phase(index, phase))
+            except CannotCarry:
+                self._return(sock, order, image)
+                self._journal.phase(index, Phase.DONE)
+                raise
+
+    def _image(self, sock: socket.socket, order: Order, reuse: int) -> Checkpoint:
+        image = repair.dump(sock)
+        image.acknowledge(order.snd_una, order.peer_window)
+        image.reuse_address = reuse
+        image.local = (_host(order.new.local_ip, image.family), order.new.local_port)
+        image.remote = (_host(order.new.remote_ip, image.family), order.new.remote_port)
+        if order.preload:
+            image.options &= ~1
+        return image
+
+    def _finish(
+        self,
+        sock: socket.socket,
+        order: Order,
+        image: Checkpoint,
+        lead: Callable[[Order, Checkpoint], None],
+        record: Callable[[Phase], None],
+    ) -> None:
+        # The entry of the new pair comes first: the kernel's callback for the old one removes only that.
+        self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
+        repair.restore(sock, image, self._only_port)
+        record(Phase.REBUILT)
+        lead(order, image)
+        repair.send_again(sock, image)
+        record(Phase.DONE)
+
+    def _return(self, sock: socket.socket, order: Order, image: Checkpoint) -> None:
+        """The socket has been taken apart and cannot have the new pair: it gets the old one again."""
+        image.local = (_host(order.old.local_ip, image.family), order.old.local_port)
+        image.remote = (_host(order.old.remote_ip, image.family), order.old.remote_port)
+        self._connections.remove(order.new)
+        self._connections.put(order.old, Negotiated.unpack(order.negotiated), b"")
+        repair.enter(sock)
+        repair.restore(sock, image, self._only_port)
+        repair.send_again(sock, image)
+
+    def _put_back(self, sock: socket.socket, reuse: int) -> None:
+        repair.leave(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+
+    def _recover_one(self, entry: Entry, lead: Callable[[Order, Checkpoint], None]) -> str | None:
+        sock = borrow(entry.holder)
+        if sock is None:
+            return "its program has let go of it"
+        with sock:
+            if entry.phase is Phase.TAKEN:
+                self._put_back(sock, entry.reuse_address)
+                return "undone: the daemon was killed before it began"
+            image = entry.image
+            assert image is not None
+            repair.enter(sock)
+            if entry.phase is Phase.IMAGED:
+                # It may be at the new pair already: its closing would remove the entry that is written next.
+                repair.disconnect(sock)
+                self._finish(sock, entry.order, image, lead, lambda phase: None)
+                return None
+            sock.setsockopt(socket.IPPROTO_TCP, repair.TCP_REPAIR_QUEUE, repair.SEND_QUEUE)
+            write_seq = sock.getsockopt(socket.IPPROTO_TCP, repair.TCP_QUEUE_SEQ) & 0xFFFFFFFF
+            self._put_back(sock, image.reuse_address)
+            lead(entry.order, image)
+            repair.send_again(sock, image, done=seq.diff(write_seq, image.snd_una))
+        return None
+
+    def _only_port(self, port: int) -> None:
+        PORT_RANGE.write_text(f"{port} {port}" if port else self._port_range)

@@ -1,0 +1,293 @@
+"""A live socket's state, taken out by TCP_REPAIR and put back with other addresses, on the same descriptor.
+
+The socket is a program's own, borrowed; the program is held still by the caller, and segments of the old and
+the new address pair are kept away meanwhile.  The order of the steps, and what each of them preserves or
+forgets, are the kernel's (net/ipv4/tcp.c: do_tcp_setsockopt, tcp_disconnect, tcp_connect_init).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import secrets
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from migrate.core import seq
+
+TCP_REPAIR = 19
+TCP_REPAIR_QUEUE = 20
+TCP_QUEUE_SEQ = 21
+TCP_REPAIR_OPTIONS = 22
+TCP_TIMESTAMP = 24
+TCP_REPAIR_WINDOW = 29
+REPAIR_ON, REPAIR_OFF_WITHOUT_PROBE = 1, -1
+NO_QUEUE, RECV_QUEUE, SEND_QUEUE = 0, 1, 2
+OPTION_MSS, OPTION_WINDOW, OPTION_SACK, OPTION_TIMESTAMP = 2, 3, 4, 8
+
+SO_BUF_LOCK = 72
+SO_SNDBUFFORCE = 32
+IP_BIND_ADDRESS_NO_PORT = 24
+SIOCINQ, SIOCOUTQ, SIOCOUTQNSD = 0x541B, 0x5411, 0x894B
+
+TCP_ESTABLISHED = 1
+
+_INFO = struct.Struct("BBBBBBBB")
+_WINDOW = struct.Struct("=IIIII")
+_CHUNK = 1 << 18
+
+
+class CannotCarry(Exception):
+    """This socket cannot be rebound; the message says why, for `migratectl` and the log."""
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """All of a connection that its socket forgets in a rebind.
+
+    Sequence numbers are absolute; `send_data` begins at `snd_una`, `recv_data` ends at `rcv_nxt`; the window
+    fields are bytes, already scaled (struct tcp_repair_window).
+    """
+
+    family: int
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    state: int
+    snd_una: int
+    rcv_nxt: int
+    send_data: bytes
+    recv_data: bytes
+    snd_wl1: int
+    snd_wnd: int
+    max_window: int
+    rcv_wnd: int
+    rcv_wup: int
+    mss_clamp: int
+    options: int
+    snd_wscale: int
+    rcv_wscale: int
+    timestamp: int
+    reuse_address: int
+    window_clamp: int
+    send_buffer: int
+    buffer_locks: int
+
+    @property
+    def timestamps(self) -> bool:
+        return bool(self.options & 1)
+
+    @property
+    def sack(self) -> bool:
+        return bool(self.options & 2)
+
+    @property
+    def window_scaling(self) -> bool:
+        return bool(self.options & 4)
+
+    @property
+    def advertised_window(self) -> int:
+        """The window field of a segment sent now."""
+        left = seq.diff(seq.add(self.rcv_wup, self.rcv_wnd), self.rcv_nxt)
+        return min(65535, max(0, left) >> (self.rcv_wscale if self.window_scaling else 0))
+
+    def acknowledge(self, ack: int, window: int | None) -> None:
+        """The peer has everything before `ack`; `window` is its window field as it came.  Raises `CannotCarry` for an
+        ack outside of what was sent."""
+        done = seq.diff(ack, self.snd_una)
+        if not 0 <= done <= len(self.send_data):
+            raise CannotCarry(f"the peer acknowledges {ack}, outside of {self.snd_una}+{len(self.send_data)}")
+        self.snd_una = ack
+        self.send_data = self.send_data[done:]
+        if window is not None:
+            self.snd_wnd = window << (self.snd_wscale if self.window_scaling else 0)
+            self.max_window = max(self.max_window, self.snd_wnd)
+
+
+def _number(sock: socket.socket, request: int) -> int:
+    return int(struct.unpack("=i", fcntl.ioctl(sock, request, b"\0\0\0\0"))[0])
+
+
+def _queue_seq(sock: socket.socket, queue: int) -> int:
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
+    return sock.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ) & 0xFFFFFFFF
+
+
+def _peek(sock: socket.socket, queue: int, count: int) -> bytes:
+    if count == 0:
+        return b""
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
+    data = sock.recv(count, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    if len(data) != count:
+        raise CannotCarry(f"read {len(data)} of {count} queued bytes")
+    return data
+
+
+def enter(sock: socket.socket) -> None:
+    """Turns repair mode on.  Raises `CannotCarry` where the kernel has none for this socket."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, REPAIR_ON)
+    except OSError as error:
+        raise CannotCarry(f"no TCP_REPAIR on this socket: {error.strerror}") from error
+
+
+def leave(sock: socket.socket) -> None:
+    """Turns repair mode off, without the window probe (it would carry snd_una - 1 and provoke an answer)."""
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, REPAIR_OFF_WITHOUT_PROBE)
+
+
+def dump(sock: socket.socket) -> Checkpoint:
+    """The checkpoint of a socket that is in repair mode.  The socket stays as it was."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
+    state, _, _, _, _, options, scales, _ = _INFO.unpack_from(info)
+    if state != TCP_ESTABLISHED:
+        raise CannotCarry(f"TCP state {state} is not carried")
+    write_seq = _queue_seq(sock, SEND_QUEUE)
+    rcv_nxt = _queue_seq(sock, RECV_QUEUE)
+    sent, waiting = _number(sock, SIOCOUTQ), _number(sock, SIOCINQ)
+    send_data, recv_data = _peek(sock, SEND_QUEUE, sent), _peek(sock, RECV_QUEUE, waiting)
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, NO_QUEUE)
+    window = _WINDOW.unpack(sock.getsockopt(socket.IPPROTO_TCP, TCP_REPAIR_WINDOW, _WINDOW.size))
+    return Checkpoint(
+        family=sock.family,
+        local=sock.getsockname()[:2],
+        remote=sock.getpeername()[:2],
+        state=state,
+        snd_una=seq.add(write_seq, -sent),
+        rcv_nxt=rcv_nxt,
+        send_data=send_data,
+        recv_data=recv_data,
+        snd_wl1=window[0],
+        snd_wnd=window[1],
+        max_window=window[2],
+        rcv_wnd=window[3],
+        rcv_wup=window[4],
+        mss_clamp=sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG),
+        options=options,
+        snd_wscale=scales & 15,
+        rcv_wscale=scales >> 4,
+        timestamp=sock.getsockopt(socket.IPPROTO_TCP, TCP_TIMESTAMP) & 0xFFFFFFFF,
+        reuse_address=0,
+        window_clamp=sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP),
+        send_buffer=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
+        buffer_locks=sock.getsockopt(socket.SOL_SOCKET, SO_BUF_LOCK),
+    )
+
+
+PortRange = Callable[[int], None]
+
+
+def restore(sock: socket.socket, image: Checkpoint, only_port: PortRange) -> None:
+    """Rebuilds the connection on `sock`, which is in repair mode, between `image.local` and `image.remote`.
+
+    Ends in ESTABLISHED with repair off and nothing sent; the data at and after snd_una is still to be handed to
+    `send_again`.  May be called again after it was interrupted anywhere.  `only_port(p)` makes p the one ephemeral port
+    of the namespace until `only_port(0)`.
+    """
+    tcp = socket.IPPROTO_TCP
+    disconnect(sock)
+    sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # else the program finds ECONNABORTED there
+    locked = sock.getsockname()[0] not in ("0.0.0.0", "::")
+    sock.setsockopt(tcp, TCP_REPAIR, REPAIR_ON)
+    for queue, number in ((RECV_QUEUE, seq.add(image.rcv_nxt, -len(image.recv_data))), (SEND_QUEUE, image.snd_una)):
+        sock.setsockopt(tcp, TCP_REPAIR_QUEUE, queue)
+        sock.setsockopt(tcp, TCP_QUEUE_SEQ, _signed(number))
+    sock.setsockopt(tcp, TCP_REPAIR_QUEUE, NO_QUEUE)
+    _bind(sock, image, locked, only_port)
+    sock.setsockopt(tcp, socket.TCP_MAXSEG, image.mss_clamp)  # a repaired socket would start from 536
+    sock.connect(image.remote)
+    sock.setsockopt(tcp, socket.TCP_MAXSEG, 0)
+    options = struct.pack("=II", OPTION_MSS, image.mss_clamp)
+    if image.window_scaling:
+        options += struct.pack("=II", OPTION_WINDOW, image.snd_wscale | image.rcv_wscale << 16)
+    if image.sack:
+        options += struct.pack("=II", OPTION_SACK, 0)
+    if image.timestamps:
+        options += struct.pack("=II", OPTION_TIMESTAMP, 0)
+    sock.setsockopt(tcp, TCP_REPAIR_OPTIONS, options)
+    if image.timestamps:
+        sock.setsockopt(tcp, TCP_TIMESTAMP, _signed(image.timestamp))
+    _write(sock, RECV_QUEUE, image.recv_data)
+    window = _WINDOW.pack(
+        image.rcv_nxt, image.snd_wnd, max(image.max_window, image.snd_wnd), image.rcv_wnd, image.rcv_wup
+    )
+    sock.setsockopt(tcp, TCP_REPAIR_WINDOW, window)
+    if sock.getsockname()[:2] != image.local:
+        raise CannotCarry(f"the kernel bound it to {sock.getsockname()[0]}, not to {image.local[0]}")
+    leave(sock)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, image.reuse_address)
+    if image.window_clamp:
+        sock.setsockopt(tcp, socket.TCP_WINDOW_CLAMP, image.window_clamp)
+
+
+def send_again(sock: socket.socket, image: Checkpoint, done: int = 0) -> None:
+    """Hands `image.send_data`, from byte `done` on, to the rebuilt socket: the kernel sends it as new data, by its
+    initial window."""
+    view = memoryview(image.send_data)[done:]
+    raised = False
+    while view:
+        try:
+            view = view[sock.send(view[:_CHUNK], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
+        except BlockingIOError:
+            if raised:
+                raise CannotCarry(f"{len(view)} bytes do not fit the send buffer") from None
+            raised = True
+            sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * len(image.send_data) + image.send_buffer)
+    if raised:
+        sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, image.send_buffer // 2)
+        sock.setsockopt(socket.SOL_SOCKET, SO_BUF_LOCK, image.buffer_locks)
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 32) if number >= 1 << 31 else number
+
+
+def disconnect(sock: socket.socket) -> None:
+    """Closes a socket in repair mode without a word to the peer; its descriptors stay."""
+    # Python's connect() knows no AF_UNSPEC.
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.connect(sock.fileno(), bytes(16), 16):
+        number = ctypes.get_errno()
+        raise CannotCarry(f"cannot disconnect: {errno.errorcode.get(number, number)}")
+
+
+def _bind(sock: socket.socket, image: Checkpoint, locked: bool, only_port: PortRange) -> None:
+    host, port = image.local
+    if not locked:
+        # The address stays open: connect takes it from the route, now and at every later move.
+        try:
+            sock.bind(("::" if image.family == socket.AF_INET6 else "0.0.0.0", port))
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # EINVAL: the port is still bound from the last time
+                raise CannotCarry(f"cannot bind port {port}: {error.strerror}") from error
+        return
+    sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0)
+    only_port(port)
+    try:
+        sock.bind((_nobodys_address() if image.family == socket.AF_INET else host, 0))
+    except OSError as error:
+        if error.errno == errno.EINVAL and sock.getsockname()[0] == host:
+            return  # address and port are still bound from before, and right
+        raise CannotCarry(f"its program bound an address that cannot be changed: {error.strerror}") from error
+    finally:
+        only_port(0)
+
+
+def _nobodys_address() -> str:
+    """A multicast address that no other socket has: bound to it, a socket shares its port with a listener or with
+    siblings, and the kernel still takes the source of a connection from the route."""
+    return f"239.{secrets.randbelow(256)}.{secrets.randbelow(256)}.{1 + secrets.randbelow(254)}"
+
+
+def _write(sock: socket.socket, queue: int, data: bytes) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, queue)
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[sock.send(view[:_CHUNK], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
+        except BlockingIOError as error:
+            raise CannotCarry(f"{len(view)} received bytes do not fit the receive buffer") from error
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, NO_QUEUE)
