@@ -1,0 +1,1 @@
+"""`migrated`: Migrate for every TCP connection of one host."""

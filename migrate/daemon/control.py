@@ -1,0 +1,115 @@
+"""Requests of `migratectl`: JSON lines over an abstract unix socket.
+
+The socket's name lives in the network namespace, as the daemon's connections do: one name, one daemon per host,
+and nothing is left in the file system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import json
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from migrate.linux.programs import SetupError
+
+if TYPE_CHECKING:
+    from migrate.daemon.service import Service
+
+SOCKET_NAME = "\0migrated"
+_UCRED = struct.Struct("3i")
+
+
+class RequestError(Exception):
+    """The request cannot be done; the message says why."""
+
+
+class Control:
+    """The listening side."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def listen(cls, service: Service) -> Control:
+        """Raises `SetupError` where another daemon serves this host."""
+        control = cls(service)
+        control._server = await asyncio.start_unix_server(control._serve, sock=claim())
+        return control
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            if _UCRED.unpack(peer)[1] != 0:
+                _answer(writer, error="only root may speak to migrated")
+                return
+            line = await reader.readline()
+            try:
+                request = json.loads(line)
+                if request.get("do") == "events":
+                    await self._follow(writer)
+                else:
+                    _answer(writer, result=self._do(request))
+            except (RequestError, json.JSONDecodeError, AttributeError) as error:
+                _answer(writer, error=str(error))
+            await writer.drain()
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the asker has gone, or the daemon is going: there is nobody left to tell
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _follow(self, writer: asyncio.StreamWriter) -> None:
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        unfollow = self._service.log.follow(queue.put_nowait)
+        try:
+            while True:
+                writer.write((await queue.get()).encode() + b"\n")
+                await writer.drain()
+        finally:
+            unfollow()
+
+    def _do(self, request: dict[str, Any]) -> Any:
+        match request:
+            case {"do": "list"}:
+                return self._service.describe()
+            case {"do": "migrate", "to": str(to)}:
+                try:
+                    address = ipaddress.ip_address(to)
+                except ValueError:
+                    raise RequestError(f"{to} is not an IP address") from None
+                return self._service.migrate(address, request.get("connection"))
+        raise RequestError(f"migrated does not know the request {request.get('do')!r}")
+
+
+def claim() -> socket.socket:
+    """The name that makes this daemon the host's one.  Raises `SetupError` where it is taken."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(SOCKET_NAME)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise SetupError("a migrated already serves this host: use that one, or end it first") from error
+        raise
+    return listener
+
+
+def _answer(writer: asyncio.StreamWriter, **fields: Any) -> None:
+    with contextlib.suppress(ConnectionError):
+        writer.write(json.dumps(fields).encode() + b"\n")

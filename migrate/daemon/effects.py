@@ -1,0 +1,260 @@
+"""Carries out the actions that the state machine asks for.
+
+Rebinds are gathered and done in one go, so that the programs are held still once for all connections that move
+together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from pyroute2 import IPRoute
+
+from migrate.core import (
+    ACK,
+    RST,
+    Action,
+    Arm,
+    Await,
+    Direction,
+    Disarm,
+    Event,
+    Expired,
+    FourTuple,
+    Hold,
+    Move,
+    MoveAgain,
+    Mute,
+    Rebind,
+    RebindFailed,
+    Rebound,
+    Release,
+    Report,
+    Reset,
+    RstLimiter,
+    Segment,
+    SendAck,
+    SendRst,
+    SendSyn,
+    SendSynAck,
+    Timer,
+    Unmute,
+    seq,
+)
+from migrate.daemon.events import EventLog
+from migrate.daemon.registry import Managed, Registry
+from migrate.linux import carryable
+from migrate.linux.journal import Order
+from migrate.linux.maps import WATCH_ALL, WATCH_HOLD, WATCH_MUTE_IN, WATCH_MUTE_OUT, WATCH_SYNACK, Address, Switchboard
+from migrate.linux.position import Probe, SocketPosition
+from migrate.linux.rebind import Rebinder, third_segment
+from migrate.linux.repair import Checkpoint
+from migrate.linux.source_rule import speaking_from
+from migrate.linux.wire import Wire
+
+
+class Effects:
+    """One per daemon; `step(managed, event)` is the way in for everything that happens to a connection."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        switchboard: Switchboard,
+        wire: Wire,
+        rebinder: Rebinder,
+        probe: Probe,
+        route: IPRoute,
+        log: EventLog,
+    ) -> None:
+        self._registry, self._switchboard, self._wire = registry, switchboard, wire
+        self._rebinder, self._probe, self._route, self._log = rebinder, probe, route, log
+        self._limiter = RstLimiter()
+        self._orders: list[tuple[Managed, Rebind]] = []
+
+    def step(self, managed: Managed, event: Event) -> None:
+        """Hands one event to a connection's machine and does what it asks for; rebinds wait for `flush`."""
+        self.carry_out(managed, managed.machine.handle(event))
+
+    def carry_out(self, managed: Managed, actions: list[Action]) -> None:
+        for action in actions:
+            self._do(managed, action)
+        self._registry.persist(managed)
+
+    def flush(self) -> None:
+        """Does the rebinds that have gathered, and those that they lead to."""
+        while self._orders:
+            batch, self._orders = self._orders, []
+            self._carry(batch)
+
+    def _do(self, managed: Managed, action: Action) -> None:
+        mark = self._switchboard.mark
+        match action:
+            case Mute(pair, Direction.OUT):
+                mark(pair, add=WATCH_MUTE_OUT, remove=WATCH_MUTE_IN)
+            case Mute(pair):
+                self._drop(managed, pair)
+                self._registry.pending.pop(pair, None)
+                mark(pair, add=WATCH_MUTE_OUT | WATCH_MUTE_IN, remove=WATCH_HOLD | WATCH_SYNACK)
+            case Unmute(pair):
+                self._feed(managed, pair)
+                self._registry.pending.pop(pair, None)
+                mark(pair, remove=WATCH_ALL)
+            case Await(pair):
+                self._registry.pending[pair] = managed
+                mark(pair, add=WATCH_SYNACK)
+            case Hold(pair):
+                self._registry.pending[pair] = managed
+                mark(pair, add=WATCH_HOLD)
+            case Release(pair):
+                self._feed(managed, pair)
+                mark(pair, remove=WATCH_HOLD)
+            case SendSyn() | SendSynAck():
+                self._send(managed, action.segment())
+            case SendRst():
+                self.refuse(managed.name, action.segment())
+            case SendAck(pair):
+                self._acknowledge_again(managed, pair)
+            case Rebind():
+                self._orders.append((managed, action))
+            case MoveAgain(local_ip, local_port, remote):
+                position = self._probe(managed.machine.tuple)
+                if position is not None:
+                    self.step(managed, Move(local_ip, position.core(), local_port, remote))
+            case Arm(timer, seconds):
+                self._disarm(managed, timer)
+                managed.timers[timer] = asyncio.get_running_loop().call_later(seconds, self._expired, managed, timer)
+            case Disarm(timer):
+                self._disarm(managed, timer)
+            case Reset():
+                self._reset(managed)
+            case Report(event, cause):
+                self.tell(managed, event, cause)
+
+    def tell(self, managed: Managed, event: str, cause: str = "") -> None:
+        pair = managed.machine.tuple
+        where = {
+            "local": str(pair.local_ip),
+            "local_port": pair.local_port,
+            "remote": str(pair.remote_ip),
+            "remote_port": pair.remote_port,
+        }
+        self._log.write(managed.name, managed.machine.state.name, event, cause, **where)
+
+    def why_not(self, managed: Managed, position: SocketPosition, to: Address) -> str | None:
+        """Why its socket cannot be carried to a local address, None if it can: known before anything is lost."""
+        pair = managed.machine.tuple
+        return carryable.why_not(position, to != pair.local_ip, lambda: carryable.alone_on_port(pair))
+
+    def refuse(self, name: str, rst: Segment) -> None:
+        """Answers a Migrate SYN by RST, unless that source has had its share."""
+        if self._limiter.allow(rst.dst, asyncio.get_running_loop().time()):
+            try:
+                self._wire.send(rst)
+            except OSError as error:
+                self._log.write(name, "", "not-sent", f"RST to {rst.dst}: {error.strerror}")
+
+    def refuse_curve(self, pair: FourTuple, synack: Segment) -> None:
+        """The answer to our MP names another curve, or is no answer to it: the initiator resets (draft).
+
+        The program learns it as from the peer itself: connection refused."""
+        self._log.write("", "", "refused", f"{synack.src} answers Migrate-Permitted with another curve")
+        self.refuse("", pair.segment(RST, synack.ack))
+        self._wire.feed(_arriving(pair, RST | ACK, synack.seq, synack.ack))
+
+    def _carry(self, batch: list[tuple[Managed, Rebind]]) -> None:
+        by_pair = {action.old: managed for managed, action in batch}
+        orders = []
+        for managed, action in batch:
+            position = self._probe(action.old)
+            managed.ts_recent = position.ts_recent if position else 0
+            reason = position and self.why_not(managed, position, action.new.local_ip)
+            if reason:
+                managed.failure = reason
+                self.step(managed, RebindFailed(reason))
+            else:
+                orders.append(self._order(managed, action))
+        if not orders:
+            return
+
+        def lead(order: Order, image: Checkpoint) -> None:
+            managed = by_pair[order.old]
+            if order.acknowledge:
+                self._send(managed, third_segment(order.new, image, managed.ts_recent))
+            self._feed(managed, order.new)
+
+        try:
+            with speaking_from(self._route, {(order.new.remote_ip, order.new.local_ip) for order in orders}):
+                outcomes = [(outcome.order, outcome.reason) for outcome in self._rebinder.carry(orders, lead)]
+        except OSError as error:
+            # Nothing was begun: there is no route, or the programs do not stand still.
+            outcomes = [(order, error.strerror or str(error)) for order in orders]
+        for order, reason in outcomes:
+            managed = by_pair[order.old]
+            if reason is None:
+                self._registry.rebound(managed, order.old, order.new)
+                self.step(managed, Rebound())
+                if order.old != order.new:
+                    # What is still on its way there has died out by then; nothing else of it is left.
+                    self._switchboard.mark(order.old, seconds=2 * managed.machine.msl)
+            else:
+                managed.failure = reason
+                self.step(managed, RebindFailed(reason))
+
+    def _order(self, managed: Managed, action: Rebind) -> Order:
+        return Order(
+            old=action.old,
+            new=action.new,
+            snd_una=action.snd_una,
+            peer_window=action.peer_window,
+            preload=action.preload,
+            acknowledge=action.acknowledge,
+            negotiated=managed.negotiated.pack(),
+            state=managed.machine.state_after_rebind(),
+        )
+
+    def feed(self, segment: Segment) -> None:
+        """Hands this host's kernel a segment that was kept from it."""
+        self._wire.feed(segment)
+
+    def _feed(self, managed: Managed, pair: FourTuple) -> None:
+        for held in managed.held.pop(pair, []):
+            self._wire.feed(held)
+
+    def _drop(self, managed: Managed, pair: FourTuple) -> None:
+        managed.held.pop(pair, None)
+
+    def _send(self, managed: Managed, segment: Segment) -> None:
+        try:
+            self._wire.send(segment)
+        except OSError as error:
+            # As good as lost on the way: the machine's own timer sends it again.
+            self.tell(managed, "not-sent", error.strerror or str(error))
+
+    def _acknowledge_again(self, managed: Managed, pair: FourTuple) -> None:
+        """Lets the kernel itself say where it stands: it answers a probe below its window (RFC 9293, 3.10.7.4)."""
+        position = self._probe(pair)
+        if position is not None:
+            self._wire.feed(_arriving(pair, ACK, seq.add(position.rcv_wup, -1), position.snd_una))
+
+    def _reset(self, managed: Managed) -> None:
+        """The program sees what it would have seen at once without Migrate: the kernel gets the RST now."""
+        pair = managed.machine.tuple
+        position = self._probe(pair)
+        self._switchboard.mark(pair, remove=WATCH_ALL)
+        if position is not None:
+            self._wire.feed(_arriving(pair, RST, position.rcv_nxt))
+
+    def _disarm(self, managed: Managed, timer: Timer) -> None:
+        handle = managed.timers.pop(timer, None)
+        if handle is not None:
+            handle.cancel()
+
+    def _expired(self, managed: Managed, timer: Timer) -> None:
+        managed.timers.pop(timer, None)
+        self.step(managed, Expired(timer))
+        self.flush()
+
+
+def _arriving(pair: FourTuple, flags: int, number: int, ack: int = 0) -> Segment:
+    """A segment as if from the peer, to be fed to this host's kernel."""
+    return Segment(pair.remote_ip, pair.remote_port, pair.local_ip, pair.local_port, flags, number, ack)

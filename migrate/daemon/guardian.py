@@ -1,0 +1,99 @@
+"""The parent of the daemon's worker: finishes or undoes what a killed worker left half done, and starts another.
+
+A worker that dies in the middle of a rebind leaves programs frozen and a socket in pieces.  The journal tells
+how far it came; the guardian holds it in shared memory and does the rest.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from migrate.linux import libbpf
+from migrate.linux.journal import Journal, Order
+from migrate.linux.maps import HANDSHAKE, STATE, TUPLE, Connections
+from migrate.linux.rebind import Rebinder, third_segment
+from migrate.linux.repair import Checkpoint
+from migrate.linux.wire import Wire
+
+PR_SET_PDEATHSIG = 1
+# A worker that dies more often than this is broken, not unlucky.
+TRIES, WITHIN_SECONDS = 5, 10.0
+
+
+def guard(worker: Callable[[Journal], int], cgroup: Path, pins: Path) -> int:
+    """Runs `worker` in a child until it ends by itself; its exit status."""
+    journal = Journal()
+    deaths: list[float] = []
+    stopping = False
+    child = 0
+
+    def stop(number: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+        if child:
+            os.kill(child, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    while True:
+        child = os.fork()
+        if child == 0:
+            _in_child(worker, journal)
+        status = os.waitpid(child, 0)[1]
+        child = 0
+        if os.WIFEXITED(status):
+            return os.WEXITSTATUS(status)
+        lost = recover(journal, cgroup, pins)
+        for line in lost:
+            print(line, file=sys.stderr, flush=True)
+        now = time.monotonic()
+        deaths = [when for when in deaths if now - when < WITHIN_SECONDS] + [now]
+        if stopping:
+            return 0
+        if len(deaths) >= TRIES:
+            often = f"{TRIES} times in {WITHIN_SECONDS:.0f} s"
+            print(f"migrated was killed {often} and gives up: connections go on as plain TCP", file=sys.stderr)
+            return 1
+
+
+def _in_child(worker: Callable[[Journal], int], journal: Journal) -> None:
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    status = 1
+    try:
+        if os.getppid() == parent:  # else it has died before the line above
+            status = worker(journal)
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()  # nobody above sees it: the child ends below
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def recover(journal: Journal, cgroup: Path, pins: Path) -> list[str]:
+    """What could not be saved, a sentence each."""
+    table, states = (libbpf.open_pin(pins / name) for name in ("connections", "states"))
+    if table is None or states is None:
+        return []  # it was killed before it had loaded anything
+    wire = Wire()
+    connections = Connections(libbpf.Map(table, TUPLE.size, HANDSHAKE.size), libbpf.Map(states, TUPLE.size, STATE.size))
+
+    def lead(order: Order, image: Checkpoint) -> None:
+        if order.acknowledge:
+            wire.send(third_segment(order.new, image))
+
+    try:
+        outcomes = Rebinder(cgroup, connections, wire, journal).recover(lead)
+    finally:
+        wire.close()
+        os.close(table)
+        os.close(states)
+    return [f"{outcome.order.old}: {outcome.reason}" for outcome in outcomes if outcome.reason]

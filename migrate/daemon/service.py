@@ -1,0 +1,312 @@
+"""The daemon's loop: reports of the eBPF side, address changes, timers and requests become events of machines."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from pyroute2 import IPRoute
+
+from migrate.core import (
+    ACK,
+    SYN,
+    Ack,
+    AddressLost,
+    FourTuple,
+    Gone,
+    MigrateSyn,
+    Move,
+    OptionError,
+    Rst,
+    Segment,
+    SegmentError,
+    State,
+    SynAck,
+    migrate_option,
+)
+from migrate.core.answering import refusal
+from migrate.daemon.control import Control, RequestError
+from migrate.daemon.effects import Effects
+from migrate.daemon.events import EventLog
+from migrate.daemon.registry import Managed, Registry, identify
+from migrate.linux import addresses, maps, source_rule
+from migrate.linux.journal import Journal
+from migrate.linux.keyring import Keyring
+from migrate.linux.maps import Address, Negotiated
+from migrate.linux.programs import Programs
+from migrate.linux.rebind import Rebinder
+from migrate.linux.sockdiag import STATE_NAMES, tcp_sockets
+from migrate.linux.wire import Wire
+
+# The eBPF side acts for a daemon that has been heard of within so long.
+PROMISE_SECONDS = 5.0
+SWEEP_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `migrated` was told on its command line; times in seconds."""
+
+    cgroup: Path
+    pins: Path
+    events: Path | None
+    keylog: Path | None
+    msl: float
+    key_interval: float
+
+
+class Service:
+    """Everything of one host's daemon, from `start` to `stop`."""
+
+    def __init__(self, options: Options, journal: Journal, log: TextIO | None, keylog: TextIO | None) -> None:
+        self._options = options
+        self.log = EventLog(log)
+        self._route = IPRoute()
+        source_rule.remove_all(self._route)  # what a killed daemon may have left
+        self._programs = Programs.load(options.pins, options.cgroup, self._route)
+        self._switchboard = self._programs.switchboard()
+        self._table = self._programs.connections()
+        self.keyring = Keyring(self._programs.private_keys(), self._switchboard, keylog)
+        self.registry = Registry(self._table, self.keyring, self._switchboard, options.msl)
+        self.probe = self._programs.probe()
+        self._wire = Wire()
+        rebinder = Rebinder(options.cgroup, self._table, self._wire, journal)
+        self.effects = Effects(
+            self.registry, self._switchboard, self._wire, rebinder, self.probe, self._route, self.log
+        )
+        self._watch = addresses.Watch()
+        self._attached: set[int] = set()
+        self._reports: list[bytes] = []
+        self._ring = self._programs.reports(self._reports.append)
+        self._look_soon: asyncio.TimerHandle | None = None
+        self._control: Control | None = None
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serves until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        self._control = await Control.listen(self)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopped.set)
+        self._tick()
+        self._resume()
+        self._sweep()
+        loop.add_reader(self._ring.epoll_fd, self._read_reports)
+        loop.add_reader(self._watch.fileno(), self._addresses_changed)
+        self._look()
+        print("ready", flush=True)
+        await self._stopped.wait()
+        self._switchboard.promise(0)
+        self._control.close()
+        self._route.close()
+
+    def _resume(self) -> None:
+        """Goes on with the connections that an earlier daemon of this host left in the pinned table."""
+        for pair, _, state in list(self.registry.all()):
+            managed = self.registry.find(pair) if any(state) else None
+            if managed is None:
+                continue
+            if managed.machine.state is State.ESTABLISHED:
+                self._switchboard.mark(pair, remove=maps.WATCH_ALL)  # it may have died between a rebind and its end
+            self.effects.carry_out(managed, managed.machine.resume())
+
+    # -- what comes from the eBPF side ----------------------------------------------------------------
+
+    def _read_reports(self) -> None:
+        self._ring.consume()
+        reports, self._reports[:] = self._reports[:], []
+        for raw in reports:
+            reason, length, _ = maps.REPORT.unpack_from(raw)
+            try:
+                segment = Segment.parse(raw[maps.REPORT.size : maps.REPORT.size + length])
+            except SegmentError as error:
+                self.log.write("", "", "ignored", str(error))
+                continue
+            self._dispatch(reason, segment)
+        self.effects.flush()
+
+    def _dispatch(self, reason: int, segment: Segment) -> None:
+        tuple_ = FourTuple(segment.dst, segment.dport, segment.src, segment.sport)
+        if reason == maps.REPORT_MIGRATE_SYN:
+            self._migrate_syn(segment)
+            return
+        if reason == maps.REPORT_CURVE:
+            self.effects.refuse_curve(tuple_, segment)
+            return
+        pending = self.registry.pending.get(tuple_)
+        managed = pending or self.registry.find(tuple_)
+        if managed is None:
+            return
+        position = self.probe(managed.machine.tuple)
+        if position is None:
+            return
+        if reason == maps.REPORT_SYNACK:
+            self.effects.step(managed, SynAck(segment, position.core()))
+        elif reason == maps.REPORT_RST:
+            self.effects.step(managed, Rst(segment, position.core()))
+        elif reason == maps.REPORT_HELD and segment.flags & ACK and not segment.flags & SYN:
+            if self._switchboard.holds(tuple_):
+                managed.held.setdefault(tuple_, []).append(segment)
+                self.effects.step(managed, Ack(segment, position.core()))
+            elif tuple_ == managed.machine.tuple:
+                self.effects.feed(segment)  # it was on its way to us when the pair was released
+
+    # -- what comes from the host's interfaces -----------------------------------------------------------
+
+    def _addresses_changed(self) -> None:
+        self._watch.drain()
+        if self._look_soon is None:
+            # An address that moves is several notices in a row: one look is enough for all of them.
+            self._look_soon = asyncio.get_running_loop().call_later(0.002, self._look)
+
+    def _look(self) -> None:
+        self._look_soon = None
+        known = addresses.interfaces(self._route)
+        for interface in known:
+            if interface.index not in self._attached and self._programs.attach(interface.index, interface.kind):
+                self._attached.add(interface.index)
+        self._attached &= {interface.index for interface in known}
+        local = addresses.local_addresses(self._route, known)
+        sources: dict[Address, Address | None] = {}
+        for pair, _, state in list(self.registry.all()):
+            if pair.local_ip in local and not any(state):
+                continue
+            managed = self.registry.find(pair)
+            if managed is None or _settled(managed, local):
+                continue
+            if pair.remote_ip not in sources:
+                source = addresses.source_towards(pair.remote_ip)
+                sources[pair.remote_ip] = source if source in local else None
+            source = sources[pair.remote_ip]
+            if source is not None:
+                self.move(managed, source)
+            elif managed.machine.state is not State.SUSPENDED:
+                self.effects.step(managed, AddressLost())
+        self.effects.flush()
+
+    def move(self, managed: Managed, to: Address) -> str | None:
+        """Starts the migration of one connection to a local address; the reason where it cannot be."""
+        position = self.probe(managed.machine.tuple)
+        if position is None:
+            return "its socket is gone"
+        reason = self.effects.why_not(managed, position, to)
+        if reason is not None:
+            self._cannot(managed, reason)
+            return reason
+        self.effects.step(managed, Move(to, position.core()))
+        return None
+
+    def _cannot(self, managed: Managed, reason: str) -> None:
+        if managed.failure != reason:
+            managed.failure = reason
+            self.effects.tell(managed, "not-carried", reason)
+
+    # -- a peer asks -----------------------------------------------------------------------------------------
+
+    def _migrate_syn(self, segment: Segment) -> None:
+        try:
+            option = migrate_option(segment)
+        except OptionError as error:
+            self.log.write("", "", "ignored", f"a malformed Migrate SYN from {segment.src}: {error}")
+            return
+        if option is None:
+            return
+        known = False
+        for managed in self.registry.by_token(option.token):
+            position = self.probe(managed.machine.tuple)
+            if position is None:
+                continue
+            if (reason := self.effects.why_not(managed, position, segment.dst)) is not None:
+                # Better refused than accepted and not followed: the mover is told at once.
+                self._cannot(managed, reason)
+                continue
+            known = True
+            self.effects.step(managed, MigrateSyn(segment, option, position.core()))
+        if not known:
+            self.effects.refuse("", refusal(segment).segment())
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Every TCP connection of this host and how Migrate sees it."""
+        known = {tuple_: negotiated for tuple_, negotiated, _ in self.registry.all()}
+        rows = []
+        for entry in tcp_sockets():
+            negotiated = known.get(entry.tuple)
+            managed = self.registry.find(entry.tuple) if negotiated and entry.tuple in self.registry else None
+            rows.append(
+                {
+                    "connection": identify(negotiated) if negotiated else "",
+                    "local": f"{entry.tuple.local_ip}",
+                    "local_port": entry.tuple.local_port,
+                    "remote": f"{entry.tuple.remote_ip}",
+                    "remote_port": entry.tuple.remote_port,
+                    "tcp": STATE_NAMES.get(entry.state, str(entry.state)),
+                    "migratable": negotiated is not None,
+                    "state": managed.machine.state.name if managed else ("ESTABLISHED" if negotiated else ""),
+                    "moves": managed.moves if managed else 0,
+                    "reason": _reason(negotiated, managed),
+                }
+            )
+        return rows
+
+    def migrate(self, to: Address, connection: str | None) -> list[dict[str, str]]:
+        """Moves one connection, or all that can speak from `to`."""
+        known = addresses.interfaces(self._route)
+        if to not in addresses.local_addresses(self._route, known):
+            raise RequestError(f"this host has no address {to}; add it to an interface first")
+        answers = []
+        for tuple_, negotiated, _ in list(self.registry.all()):
+            if connection not in (None, identify(negotiated)) or tuple_.local_ip.version != to.version:
+                continue
+            managed = self.registry.find(tuple_)
+            if managed is None or tuple_.local_ip == to:
+                continue
+            reason = self.move(managed, to)
+            answers.append({"connection": managed.name, "result": reason or "under way"})
+        self.effects.flush()
+        if connection is not None and not answers:
+            raise RequestError(f"no migratable connection {connection} away from {to}; migratectl list shows them")
+        return answers
+
+    # -- what comes with time --------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self.keyring.rotate()
+        self._switchboard.promise(PROMISE_SECONDS)
+        asyncio.get_running_loop().call_later(min(1.0, self._options.key_interval), self._tick)
+
+    def _sweep(self) -> None:
+        self._switchboard.sweep()
+        self._table.sweep()
+        self.keyring.forget({negotiated.key_number for _, negotiated, _ in self.registry.all()})
+        for managed in self.registry.managed():
+            if self.registry.closed(managed):
+                self.effects.step(managed, Gone())
+                self.registry.forget(managed)
+        asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def unload(self) -> None:
+        """Takes everything off the host again."""
+        self._programs.unload([interface.index for interface in addresses.interfaces(self._route)])
+
+
+def _reason(negotiated: Negotiated | None, managed: Managed | None) -> str:
+    if negotiated is None:
+        return "no Migrate-Permitted in its handshake"
+    return managed.failure if managed else ""
+
+
+def _settled(managed: Managed, local: set[Address]) -> bool:
+    """Nothing is to be done for a connection while the host has these addresses."""
+    machine = managed.machine
+    match machine.state:
+        case State.SUSPENDED:
+            return False
+        case State.SYN_SENT:
+            return machine.pending is not None and machine.pending.tuple.local_ip in local
+        case _:
+            return machine.tuple.local_ip in local

@@ -1,0 +1,125 @@
+"""`migrated`: Migrate for the programs of one host.  Runs in the host's network namespace, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from migrate.daemon.control import claim
+from migrate.daemon.guardian import guard
+from migrate.daemon.service import Options, Service
+from migrate.linux.journal import Journal
+from migrate.linux.programs import SetupError
+
+DEFAULT_PINS = Path("/sys/fs/bpf")
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="migrated", description=__doc__)
+    add = parser.add_argument
+    add(
+        "--cgroup",
+        type=Path,
+        required=True,
+        help="cgroup v2 directory of the programs to serve (not of migrated itself)",
+    )
+    add("--pins", type=Path, help="where its eBPF maps are pinned (default: below /sys/fs/bpf, by network namespace)")
+    add("--events", type=Path, help="append each event to this file as a line of JSON")
+    add(
+        "--keylog",
+        type=Path,
+        help="append key pairs to this file, for tools that judge traces; whoever reads it can move connections",
+    )
+    add(
+        "--msl",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="MIGRATE_WAIT lasts two of them (default %(default)s)",
+    )
+    add(
+        "--key-interval",
+        type=_seconds,
+        default=1.0,
+        metavar="SECONDS",
+        help="how long one key pair serves new connections (default %(default)s)",
+    )
+    add("--unload", action="store_true", help="detach and unpin everything that an earlier migrated left, and end")
+    return parser.parse_args(argv)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 86400:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    return seconds
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    if os.geteuid() != 0:
+        print("migrated needs root: start it with sudo", file=sys.stderr)
+        return 1
+    if not (arguments.cgroup / "cgroup.procs").exists():
+        print(f"{arguments.cgroup} is no cgroup v2 directory: make one and put the programs into it", file=sys.stderr)
+        return 1
+    namespace = os.stat("/proc/self/ns/net").st_ino
+    options = Options(
+        cgroup=arguments.cgroup,
+        pins=arguments.pins or DEFAULT_PINS / f"migrate-{namespace}",
+        events=arguments.events,
+        keylog=arguments.keylog,
+        msl=arguments.msl,
+        key_interval=arguments.key_interval,
+    )
+    try:
+        claim().close()  # a second daemon is turned away before it touches anything
+        (options.cgroup / "cgroup.freeze").write_text("0")  # in case a guardian and its worker died in a rebind
+        if arguments.unload:
+            return asyncio.run(_unload(options))
+        return guard(lambda journal: _work(options, journal), options.cgroup, options.pins)
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _work(options: Options, journal: Journal) -> int:
+    try:
+        with contextlib.ExitStack() as stack:
+            log = _append(options.events, stack, 0o644)
+            keylog = _append(options.keylog, stack, 0o600)
+            asyncio.run(_serve(options, journal, log, keylog))
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _append(path: Path | None, stack: contextlib.ExitStack, mode: int) -> TextIO | None:
+    if path is None:
+        return None
+    try:
+        return stack.enter_context(os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, mode), "a"))
+    except OSError as error:
+        raise SetupError(f"cannot write {path}: {error.strerror}") from error
+
+
+async def _serve(options: Options, journal: Journal, log: TextIO | None, keylog: TextIO | None) -> None:
+    await Service(options, journal, log, keylog).run()
+
+
+async def _unload(options: Options) -> int:
+    Service(options, Journal(), None, None).unload()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

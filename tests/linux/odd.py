@@ -1,0 +1,103 @@
+"""migrated, and a worker that is slow or dies where it is told to: `python -m tests.linux.odd ARGUMENTS`.
+
+What it is to do stands in a file, which is looked at each time that one of the `POINTS` is passed: "die POINT"
+(kill -9, once: the file is removed first) or "slow POINT" (a tenth of a second, each time).  Only the worker obeys, not
+the guardian that clears up after it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from migrate import migrated
+from migrate.daemon import effects, guardian
+from migrate.linux import repair
+from migrate.linux.freezer import Freezer
+from migrate.linux.journal import Journal
+from migrate.linux.maps import Connections
+from migrate.linux.rebind import Rebinder
+
+SLOW_SECONDS = 0.1
+
+
+def orders_file(host: str) -> Path:
+    return Path("/run/lab", f"{host}-orders")
+
+
+# Name of the point, whose function it is, and whether it is passed before or after it.
+POINTS: dict[str, tuple[Any, str, str]] = {
+    "begun": (Journal, "begin", "after"),
+    "frozen": (Freezer, "freeze", "after"),
+    "taken": (Journal, "take", "after"),
+    "in repair mode": (repair, "enter", "after"),
+    "dumped": (repair, "dump", "after"),
+    "imaged": (Journal, "image", "after"),
+    "written down": (Connections, "put", "after"),
+    "disconnected": (repair, "disconnect", "after"),
+    "before the bind": (repair, "_bind", "before"),
+    "bound": (repair, "_bind", "after"),
+    "repair mode left": (repair, "leave", "after"),
+    "restored": (repair, "restore", "after"),
+    "before the first word": (effects, "third_segment", "before"),
+    "before the data": (repair, "send_again", "before"),
+    "after the data": (repair, "send_again", "after"),
+    "done": (Rebinder, "_carry_one", "after"),
+    "thawed": (Freezer, "thaw", "after"),
+    "cleared": (Rebinder, "carry", "after"),
+}
+_is_worker = False
+
+
+def _pass(point: str, file: Path) -> None:
+    if not _is_worker or not file.exists():
+        return
+    what, _, where = file.read_text().partition(" ")
+    if where != point:
+        return
+    if what == "slow":
+        time.sleep(SLOW_SECONDS)
+        return
+    file.unlink()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _wrap(point: str, owner: Any, name: str, when: str, file: Path) -> None:
+    function: Callable[..., Any] = getattr(owner, name)
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        if when == "before":
+            _pass(point, file)
+        answer = function(*arguments, **named)
+        if when == "after":
+            _pass(point, file)
+        return answer
+
+    setattr(owner, name, wrapped)
+
+
+def main() -> int:
+    file = orders_file(os.environ["ODD_HOST"])
+    for point, (owner, name, when) in POINTS.items():
+        _wrap(point, owner, name, when, file)
+    in_child = guardian._in_child
+
+    def as_worker(worker: Callable[[Journal], int], journal: Journal) -> None:
+        global _is_worker
+        _is_worker = True
+        in_child(worker, journal)
+
+    guardian._in_child = as_worker
+    guardian.TRIES = 1000  # here it dies on purpose
+    return migrated.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""kill -9 of the daemon, of its guardian, of both: connections go on, nothing is left standing still."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+from scenarios.programs import Download, checksum
+from tests.linux import lab
+from tests.linux.odd import orders_file
+from tests.topologies.inside import in_sandbox
+
+PINS = Path("/sys/fs/bpf")
+KILLS = 7
+SIZE = 15_000_000
+
+
+def attached(place: lab.Lab) -> str:
+    """The filters and programs of Migrate that are attached to `one`."""
+    said = ""
+    for direction in ("ingress", "egress"):
+        for device in ("one-eth0", "one-eth1"):
+            said += place.one.run(["tc", "filter", "show", "dev", device, direction], daemon=True).stdout
+    # Not in the host: bpftool sees cgroups of its own mount namespace, which is the sandbox's.
+    return said + place.one.run(["bpftool", "cgroup", "show", place.one.programs_cgroup], daemon=True).stdout
+
+
+@in_sandbox
+def test_without_any_daemon_connections_go_on_and_a_new_one_serves_them() -> None:
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        numbers = [lab.connect(client, server, version) for version in lab.VERSIONS]
+        for number, version in enumerate(lab.VERSIONS):
+            lab.both_ways(client, server, number)
+            place.replace(place.one, version, 1, 11)
+            for daemon in place.daemons.values():
+                daemon.wait_event("migrated", number + 1)
+        names = {row["connection"] for row in place.daemons["one"].migratable()}
+        for daemon in place.daemons.values():
+            daemon.kill()
+        for number in numbers:
+            lab.both_ways(client, server, number)
+        for host in (place.one, place.two):
+            lab.assert_untouched(host)
+            place.start(host.name)
+        for daemon in place.daemons.values():
+            assert {row["connection"] for row in daemon.migratable()} == names
+            assert {row["state"] for row in daemon.migratable()} == {"ESTABLISHED"}
+        for number, version in enumerate(lab.VERSIONS):
+            lab.both_ways(client, server, number)
+            place.replace(place.one, version, 11, 12)
+            for daemon in place.daemons.values():
+                daemon.wait_event("migrated", len(numbers) + number + 1)
+            lab.both_ways(client, server, number)
+        for name in ("one", "two"):
+            for number, version in enumerate(lab.VERSIONS):
+                place.daemons[name].kill_worker()
+                place.replace(place.one, version, 12 if name == "one" else 13, 13 if name == "one" else 14)
+                place.daemons[name].wait_event("migrated", len(numbers) * (3 if name == "two" else 2) + number + 1)
+                lab.both_ways(client, server, number)
+
+
+@in_sandbox
+def test_an_address_that_changes_while_there_is_no_daemon_is_seen_by_the_next() -> None:
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        for version in lab.VERSIONS:
+            lab.connect(client, server, version)
+        place.daemons["one"].kill()
+        for version in lab.VERSIONS:
+            place.replace(place.one, version, 1, 11)
+        place.start("one").wait_event("migrated", 2)
+        for number in range(2):
+            lab.both_ways(client, server, number)
+
+
+@in_sandbox
+def test_workers_killed_at_random_instants_of_moves() -> None:
+    """A download that moves on and on, while now the one host's worker and now the other's is killed."""
+    random = Random(7)
+    for version in lab.VERSIONS:
+        with lab.lab(rate_bps=40e6, module="tests.linux.odd") as place:
+            wanted = place.nginx(SIZE)
+            download = Download(place.one, lab.address(version, 2), "object", lab.OUT / "got")
+            download.wait_for(100_000, lab.PATIENCE_SECONDS)
+            here = 1
+            for there in range(11, 11 + KILLS):
+                victim = place.daemons[random.choice(("one", "two"))]
+                worker = victim.worker
+                place.replace(place.one, version, here, there)
+                here = there
+                instant = time.monotonic() + random.uniform(0, 0.06)
+                while time.monotonic() < instant:
+                    pass
+                os.kill(worker, signal.SIGKILL)
+                victim.wait_ready()
+                download.wait_for(min(SIZE, download.received + 1), lab.PATIENCE_SECONDS)
+            assert download.finish(60) == 0
+            assert checksum(lab.OUT / "got") == wanted
+            assert len(place.daemons["two"].events("migrated")) >= KILLS // 2, "hardly anything has moved"
+            for host in (place.one, place.two):
+                lab.assert_untouched(host)
+        lab.clear()
+
+
+@in_sandbox
+def test_a_guardian_that_is_killed_takes_its_worker_along_in_order() -> None:
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        lab.connect(client, server, 4)
+        daemon = place.daemons["one"]
+        worker = daemon.worker
+        daemon.process.kill()
+        daemon.process.wait()
+        lab.until(lambda: not Path(f"/proc/{worker}/cmdline").exists(), "the worker ends too")
+        lab.both_ways(client, server, 0)
+        place.start("one")
+        place.replace(place.one, 4, 1, 11)
+        place.daemons["one"].wait_event("migrated")
+        lab.both_ways(client, server, 0)
+
+
+@in_sandbox
+def test_a_worker_that_dies_again_and_again_is_given_up() -> None:
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        lab.connect(client, server, 4)
+        daemon = place.daemons["one"]
+        for _ in range(4):
+            daemon.kill_worker()
+        os.kill(daemon.worker, signal.SIGKILL)
+        assert daemon.process.wait(lab.PATIENCE_SECONDS) == 1
+        assert daemon.last_words().endswith("gives up: connections go on as plain TCP\n")
+        lab.both_ways(client, server, 0)
+
+
+@in_sandbox
+def test_unload_leaves_nothing() -> None:
+    with lab.lab(on="") as place:
+        before = set(PINS.rglob("*"))  # the kernel's own
+        place.start("one")
+        client, server = lab.talkers(place)
+        lab.connect(client, server, 4)
+        assert {"connections", "settings", "sock_ops"} <= {path.name for path in set(PINS.rglob("*")) - before}
+        assert attached(place).count("migrate_") == 4
+        assert "negotiate" in attached(place)
+        place.daemons["one"].kill()
+        done = place.one.run(
+            [
+                sys.executable,
+                "-m",
+                "migrate.migrated",
+                "--cgroup",
+                place.one.programs_cgroup,
+                "--unload",
+            ],
+            daemon=True,
+        )
+        assert done.stdout + done.stderr == ""
+        assert set(PINS.rglob("*")) == before
+        assert "migrate_" not in attached(place)
+        assert "negotiate" not in attached(place)
+        lab.assert_untouched(place.one)
+        lab.both_ways(client, server, 0)
+        with lab.captured(place.one) as seen:
+            lab.connect(client, server, 6)
+            lab.both_ways(client, server, 1)
+        assert len(seen[0].segment.options) == 20, "a SYN is Linux's own again"
+
+
+def die_with_guardian(place: lab.Lab, point: str) -> None:
+    """The worker dies at that point of a rebind, and the guardian at the same time."""
+    daemon = place.daemons["one"]
+    worker = daemon.worker
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    orders_file("one").write_text(f"die {point}")
+    place.add(place.one, 4, 11)
+    daemon.ask(do="migrate", to=lab.address(4, 11))
+    lab.until(lambda: Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z", "the worker dies")
+    daemon.process.kill()
+    daemon.process.wait()
+
+
+# @pytest.mark.xfail(reason="nobody thaws where guardian and worker die at once", strict=True)
+@in_sandbox
+def test_nothing_stays_frozen_where_guardian_and_worker_die_at_once() -> None:
+    with lab.lab(module="tests.linux.odd") as place:
+        client, server = lab.talkers(place)
+        lab.connect(client, server, 4)
+        die_with_guardian(place, "frozen")
+        assert "frozen 1" in (place.one.programs_cgroup / "cgroup.events").read_text(), "this shows nothing"
+        place.start("one")
+        lab.assert_untouched(place.one)
+        lab.both_ways(client, server, 0)
