@@ -1,0 +1,220 @@
+"""What a path really does: its rate and round trip, measured by packets, before an experiment believes them.
+
+Both ends are namespaces of this machine, so both probe sockets belong to this process and share its clock: each
+direction is measured by itself, with the kernel's arrival times, in a few seconds even on a slow modem.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import math
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from topologies.cable_model import Properties
+from topologies.nodes import Host
+
+IPV4_UDP_HEADERS, IPV6_UDP_HEADERS = 28, 48
+SMALL_BYTES = 84  # of the IP packet, as ping's
+TRAIN_SECONDS = 1.0
+_PROBE = struct.Struct("!16sI")
+_SO_TIMESTAMPNS = 35
+
+
+class LinkNotAsDeclared(Exception):
+    """A path does not do what was declared; the text has both values."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a path should do; a rate of None is not checked."""
+
+    small_round_trip_s: float
+    full_round_trip_s: float
+    there_bps: float | None
+    back_bps: float | None
+
+    @classmethod
+    def of(cls, there: Properties, back: Properties, mtu: int = 1500) -> Declared:
+        """The declaration of a single link, from its two directions' properties."""
+
+        def round_trip(size: int) -> float:
+            return sum(way.delay_s + way.serialisation_ns(size) / 1e9 for way in (there, back))
+
+        return cls(round_trip(SMALL_BYTES), round_trip(mtu), there.rate_bps, back.rate_bps)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a path did: seconds, and bits per second of IP packets."""
+
+    small_round_trip_s: float
+    """With packets of 84 bytes, the shortest of three."""
+    full_round_trip_s: float
+    """With packets as large as the MTU: one in each direction."""
+    there_bps: float
+    back_bps: float
+    there_offered_bps: float = math.inf
+    """What the probe itself managed to send; a fast link on a slow machine is not measured beyond that."""
+    back_offered_bps: float = math.inf
+
+
+def measure(
+    one: Host,
+    one_address: str,
+    two: Host,
+    two_address: str,
+    declared: Declared,
+    *,
+    mtu: int = 1500,
+    tolerance: float = 0.05,
+    patience: float = 1.0,
+    tries: int = 3,
+) -> Measured:
+    """Measure the path between two hosts' addresses and compare; raises `LinkNotAsDeclared`.
+
+    Rates may be off by `tolerance` (a fraction), round trips by that and 5 ms. A packet counts as lost `patience`
+    seconds after twice the declared time. What is wrong is tried again, `tries` times in all: a busy machine is late
+    now and then, a link that is not as declared always. Nothing else should use the path.
+    """
+    while True:
+        tries -= 1
+        try:
+            measured = _measure_once(one, one_address, two, two_address, declared, mtu, patience)
+            compare(f"{one.name} to {two.name}", declared, measured, tolerance)
+            return measured
+        except LinkNotAsDeclared:
+            if tries < 1:
+                raise
+
+
+def _measure_once(
+    one: Host, one_address: str, two: Host, two_address: str, declared: Declared, mtu: int, patience: float
+) -> Measured:
+    patience += 2 * declared.full_round_trip_s
+    with _socket(one, one_address) as ours, _socket(two, two_address) as theirs:
+        there, back = _Way(ours, theirs, mtu, patience), _Way(theirs, ours, mtu, patience)
+        small = min(there.cross(SMALL_BYTES) + back.cross(SMALL_BYTES) for _ in range(3))
+        there.send_train(declared.there_bps)
+        back.send_train(declared.back_bps)
+        there_first, there_bps = there.receive_train()
+        back_first, back_bps = back.receive_train()
+    return Measured(small, there_first + back_first, there_bps, back_bps, there.offered_bps, back.offered_bps)
+
+
+def compare(path: str, declared: Declared, measured: Measured, tolerance: float = 0.05) -> None:
+    """Raise `LinkNotAsDeclared`, naming every value that is off by more than the tolerance."""
+    wrong = []
+    for name, wanted, found in (
+        ("round trip of small packets", declared.small_round_trip_s, measured.small_round_trip_s),
+        ("round trip of full packets", declared.full_round_trip_s, measured.full_round_trip_s),
+    ):
+        if abs(found - wanted) > tolerance * wanted + 0.005:
+            wrong.append(f"{name} {found * 1000:.1f} ms instead of {wanted * 1000:.1f} ms")
+    for name, rate, found, offered in (
+        ("rate there", declared.there_bps, measured.there_bps, measured.there_offered_bps),
+        ("rate back", declared.back_bps, measured.back_bps, measured.back_offered_bps),
+    ):
+        if rate is not None and not (1 - tolerance) * min(rate, offered) <= found <= (1 + tolerance) * rate:
+            wrong.append(f"{name} {found:,.0f} bit/s instead of {rate:,.0f} bit/s")
+    if wrong:
+        raise LinkNotAsDeclared(
+            f"{path}: {', '.join(wrong)}; either the declaration is wrong or this machine is too busy to keep it"
+        )
+
+
+@contextlib.contextmanager
+def _socket(host: Host, address: str) -> Iterator[socket.socket]:
+    family = socket.AF_INET if ipaddress.ip_address(address).version == 4 else socket.AF_INET6
+    with host.entered():
+        probe = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    with probe:
+        probe.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        probe.bind((address, 0))
+        yield probe
+
+
+class _Way:
+    """One direction: numbered probes from one socket to the other."""
+
+    def __init__(self, source: socket.socket, sink: socket.socket, mtu: int, patience: float) -> None:
+        self.source, self.sink = source, sink
+        self.mtu = mtu
+        self.patience = patience
+        self._headers = IPV4_UDP_HEADERS if source.family == socket.AF_INET else IPV6_UDP_HEADERS
+        self._run = time.monotonic_ns().to_bytes(8, "big") + source.fileno().to_bytes(8, "big")
+        self._sent: dict[int, float] = {}
+        self._train = range(0)
+        self._deadline = 0.0
+        self.offered_bps = math.inf
+
+    def _send(self, size: int) -> int:
+        number = len(self._sent)
+        probe = _PROBE.pack(self._run, number).ljust(size - self._headers, b"\0")
+        self._sent[number] = time.time()
+        self.source.sendto(probe, self.sink.getsockname()[:2])
+        return number
+
+    def _receive(self, deadline: float) -> tuple[int, float] | None:
+        """The next probe's number and arrival time; None if none comes in time."""
+        while True:
+            # After the deadline, too, what has already arrived is looked at.
+            self.sink.settimeout(max(0.0, deadline - time.monotonic()))
+            try:
+                data, extra, _, _ = self.sink.recvmsg(self.mtu, 64)
+            except (TimeoutError, BlockingIOError):
+                return None
+            run, number = _PROBE.unpack_from(data)
+            if run == self._run:
+                seconds, nanoseconds = struct.unpack("qq", extra[0][2][:16])
+                return number, seconds + nanoseconds / 1e9
+
+    def cross(self, size: int, tries: int = 5) -> float:
+        """Seconds that one packet of that size takes; lost ones are sent again."""
+        for _ in range(tries):
+            self._send(size)
+            arrival = self._receive(time.monotonic() + self.patience)
+            if arrival is not None:
+                return arrival[1] - self._sent[arrival[0]]
+        raise LinkNotAsDeclared(
+            f"{self.source.getsockname()[0]} to {self.sink.getsockname()[0]}: {tries} packets of {size} bytes were "
+            "sent and none arrived; look at addresses, routes and losses"
+        )
+
+    def send_train(self, rate_bps: float | None) -> None:
+        """Send full packets back to back: as many as the declared rate sends in `TRAIN_SECONDS`, 4 to 60."""
+        wanted = 60 if rate_bps is None else round(TRAIN_SECONDS * rate_bps / (8 * self.mtu))
+        first = len(self._sent)
+        self._train = range(first, first + min(60, max(4, wanted)))
+        self._deadline = time.monotonic() + 2 * TRAIN_SECONDS + self.patience
+        for _ in self._train:
+            self._send(self.mtu)
+        half = len(self._train) // 2
+        taken = self._sent[self._train[-1]] - self._sent[self._train[-1 - half]]
+        self.offered_bps = half * self.mtu * 8 / max(taken, 1e-9)
+
+    def receive_train(self) -> tuple[float, float]:
+        """How long the first packet took, and the rate of the second half (a shaper's bucket passes the first)."""
+        arrivals: dict[int, float] = {}
+        while self._train[-1] not in arrivals and (arrival := self._receive(self._deadline)) is not None:
+            arrivals[arrival[0]] = arrival[1]
+        half = self._train[len(self._train) // 2 - 1]
+        numbers = [number for number in sorted(arrivals) if number >= half]
+        if len(numbers) < 2:
+            numbers = sorted(arrivals)
+        if len(numbers) < 2 or arrivals[numbers[-1]] <= arrivals[numbers[0]]:
+            raise LinkNotAsDeclared(
+                f"{self.source.getsockname()[0]} to {self.sink.getsockname()[0]}: of {len(self._train)} packets in a "
+                f"train {len(arrivals)} arrived: too few for a rate; look at the queue's length and the losses"
+            )
+        # A packet that was lost on the wire has taken its time there: count it.
+        bits = (numbers[-1] - numbers[0]) * self.mtu * 8
+        first = arrivals.get(self._train[0])
+        alone = self.cross(self.mtu) if first is None else first - self._sent[self._train[0]]
+        return alone, bits / (arrivals[numbers[-1]] - arrivals[numbers[0]])
