@@ -1,0 +1,1 @@
+"""Tiny scenarios that touch nothing, for the tests of the framework."""

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from scenarios import one
+from scenarios.base import Context, Scenario
+from scenarios.result import Result
+from scenarios.verdict import Verdict
+from tests.scenarios.samples.bad import Bad
+from tests.scenarios.samples.crashing import Crashing
+from tests.scenarios.samples.empty import Empty
+from tests.scenarios.samples.good import Good
+from tests.scenarios.samples.guarded import Guarded
+from tests.scenarios.samples.undeclared import Undeclared
+
+
+@pytest.mark.parametrize(
+    ("scenario", "verdict", "reason"),
+    [
+        (Good, Verdict.PASS, "2 checks passed"),
+        (Bad, Verdict.FAIL, "sum: expected 5 apples, measured 4 apples"),
+        (Crashing, Verdict.FAIL, "RuntimeError: the base station is on fire"),
+        (Empty, Verdict.INVALID, "nothing was checked"),
+        (Guarded, Verdict.INVALID, "no data was in flight at the move"),
+        (Undeclared, Verdict.SKIP, "this kernel has no teleporter"),
+    ],
+)
+def test_each_way_to_end_has_its_verdict(
+    scenario: type[Scenario], verdict: Verdict, reason: str, tmp_path: Path
+) -> None:
+    result = one.perform(scenario(), Context(5, "modern", 6, tmp_path))
+    assert (result.verdict, result.reason) == (verdict, reason)
+    assert (result.seed, result.profile, result.ip) == (5, "modern", 6)
+    assert Result.read(tmp_path) == result
+
+
+def test_a_crash_leaves_its_traceback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    one.perform(Crashing(), Context(1, "paper", 4, tmp_path))
+    assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "status"), [("good", 0), ("undeclared", 0), ("bad", 1), ("guarded", 1), ("nope", 2)])
+def test_the_exit_status(name: str, status: int, tmp_path: Path) -> None:
+    command = [name, "--seed", "1", "--profile", "paper", "--ip", "4", "--out", str(tmp_path / "new")]
+    assert one.main([*command, "--package", "tests.scenarios.samples"]) == status
