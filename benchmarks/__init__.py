@@ -1,0 +1,1 @@
+"""How fast Migrate is, beside plain TCP in the same run: `python -m benchmarks`."""

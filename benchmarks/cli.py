@@ -1,0 +1,162 @@
+"""The command line: measures what is named, shows it, and writes it down."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+from analysis.measures import NoMeasure
+from benchmarks.answer_time import AnswerTime
+from benchmarks.interruption import InterruptionTime
+from benchmarks.measurement import Measurement, NotMeasured, Session
+from benchmarks.report import NOT_MEASURED, Failure, Row, document, status, table
+from benchmarks.resume import Resume
+from benchmarks.setup_rate import SetupRate
+from benchmarks.throughput import Throughput
+from scenarios import needs, ownership
+from scenarios.display import colourful
+from scenarios.programs import ProgramError
+from topologies import sandbox
+from topologies.cable import CableError
+from topologies.nodes import NodeError
+
+MEASUREMENTS: tuple[Measurement, ...] = (Throughput(), SetupRate(), AnswerTime(), InterruptionTime(), Resume())
+NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *(needs.Program(name) for name in ("iperf3", "curl", "tcpdump")),
+         needs.Program("nginx", "nginx-light", ("-v",)))  # fmt: skip
+USAGE = 2
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    known = "\n".join(f"  {each.name:14}{each.about}" for each in MEASUREMENTS)
+    made = _Parser(
+        prog="python -m benchmarks",
+        description="Measures how fast Migrate is, beside plain TCP or in round trips, in a sandbox.",
+        epilog=f"measurements:\n{known}\n\nExit status: 0 when all was measured, 1 with --check when a target is "
+        "missed, 2 for a mistake in the command,\n3 when something could not be measured.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("names", metavar="NAME", nargs="*", help="what to measure (default: everything)")
+    made.add_argument("--json", type=Path, metavar="FILE", default=ownership.ROOT / "out" / "benchmarks.json",
+                      help="where to write all numbers (default out/benchmarks.json)")  # fmt: skip
+    made.add_argument("--runs", type=_count, metavar="N", help="pairs of blocks, or moves (default: each its own)")
+    made.add_argument("--quick", action="store_true", help="few repetitions: shows that it works, and little else")
+    made.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
+    return made
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 up")
+    return int(text)
+
+
+class Progress:
+    """One line in a terminal, written over; elsewhere a line for each step."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._live = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._began = time.monotonic()
+
+    def step(self, text: str) -> None:
+        line = f"{time.monotonic() - self._began:7.1f} s  {text}"
+        if self._live:
+            self._stream.write(f"\r\033[K{line}")
+            self._stream.flush()
+        else:
+            print(line, file=self._stream, flush=True)
+
+    def clear(self) -> None:
+        if self._live:
+            self._stream.write("\r\033[K")
+            self._stream.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carries out a command; the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = parser().parse_args(given)
+    unknown = [name for name in chosen.names if name not in {each.name for each in MEASUREMENTS}]
+    if unknown:
+        there = ", ".join(each.name for each in MEASUREMENTS)
+        print(f"python -m benchmarks: unknown measurement '{unknown[0]}': those there are: {there}", file=sys.stderr)
+        return USAGE
+    if not sandbox.is_inside():
+        if os.geteuid() != 0:
+            print("python -m benchmarks: network namespaces need root: run it with sudo, or as root", file=sys.stderr)
+            return NOT_MEASURED
+        lacking = needs.missing(NEEDS)
+        if lacking:
+            print(f"python -m benchmarks: {lacking[0]}", file=sys.stderr)
+            return NOT_MEASURED
+        try:
+            return sandbox.main(["--", sys.executable, "-m", "benchmarks", *given])
+        finally:
+            ownership.give_back([chosen.json])
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        return _run(chosen)
+    except KeyboardInterrupt:
+        print("\npython -m benchmarks: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    rows: list[Row] = []
+    failures: list[Failure] = []
+    facts = _circumstances(chosen)
+    progress = Progress(sys.stdout)
+    for each in MEASUREMENTS:
+        if chosen.names and each.name not in chosen.names:
+            continue
+
+        def step(text: str, name: str = each.name) -> None:
+            progress.step(f"{name}: {text}")
+
+        with tempfile.TemporaryDirectory(prefix="migrate-benchmarks-", dir="/var/tmp") as work:
+            try:
+                rows += each.measure(Session(Path(work), step, chosen.quick, chosen.runs))
+            except (NotMeasured, NoMeasure, ProgramError, NodeError, CableError) as reason:
+                failures.append(Failure(each.name, str(reason)))
+            except Exception as error:  # noqa: BLE001  the other measurements are made all the same
+                progress.clear()
+                traceback.print_exc()
+                failures.append(Failure(each.name, f"{type(error).__name__}: {error}"))
+    progress.clear()
+    print(table(rows, failures, colourful(sys.stdout)))
+    facts["load_at_end"] = os.getloadavg()[0]
+    chosen.json.parent.mkdir(parents=True, exist_ok=True)
+    chosen.json.write_text(json.dumps(document(rows, failures, facts), indent=1) + "\n")
+    return status(rows, failures, chosen.check)
+
+
+def _circumstances(chosen: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "kernel": platform.release(),
+        "processors": os.cpu_count(),
+        "load_at_start": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "quick": chosen.quick,
+        "runs": chosen.runs,
+    }
