@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 from scenarios.programs import Download, checksum
+from tests import bpf
 from tests.linux import lab
 from tests.linux.odd import orders_file
 from tests.topologies.inside import in_sandbox
@@ -25,8 +26,7 @@ def attached(place: lab.Lab) -> str:
     for direction in ("ingress", "egress"):
         for device in ("one-eth0", "one-eth1"):
             said += place.one.run(["tc", "filter", "show", "dev", device, direction], daemon=True).stdout
-    # Not in the host: bpftool sees cgroups of its own mount namespace, which is the sandbox's.
-    return said + place.one.run(["bpftool", "cgroup", "show", place.one.programs_cgroup], daemon=True).stdout
+    return said + " ".join(bpf.sock_ops(place.one.programs_cgroup))
 
 
 @in_sandbox
@@ -185,7 +185,6 @@ def die_with_guardian(place: lab.Lab, point: str) -> None:
     daemon.process.wait()
 
 
-# @pytest.mark.xfail(reason="nobody thaws where guardian and worker die at once", strict=True)
 @in_sandbox
 def test_nothing_stays_frozen_where_guardian_and_worker_die_at_once() -> None:
     with lab.lab(module="tests.linux.odd") as place:

@@ -7,12 +7,12 @@ tidies up.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from tests import bpf
 from topologies.links import Cable, Veth
 from topologies.network import LabTopo, Network
 from topologies.nodes import Host, Router
@@ -37,12 +37,9 @@ def main() -> None:
     subprocess.run(["ip", "netns", "add", "named"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=True)
     Path("/sys/fs/bpf/pins").mkdir()
-    if shutil.which("bpftool"):
-        pin = f"bpftool map create /sys/fs/bpf/pins/map type array key 4 value 4 entries 1 name {sys.argv[1]}"
-        subprocess.run(pin.split(), check=True)
-    if shutil.which("nft"):
-        subprocess.run(["nft", RULES], check=True)
-        one.run(["nft", RULES])
+    bpf.pin_new_map(sys.argv[1], Path("/sys/fs/bpf/pins/map"))
+    subprocess.run(["nft", RULES], check=True)
+    one.run(["nft", RULES])
     (one.programs_cgroup / "cgroup.freeze").write_text("1")
     print("ready", os.getpid(), flush=True)
     if sys.argv[2:] == ["raise"]:

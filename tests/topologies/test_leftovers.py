@@ -6,10 +6,8 @@ The machine that is looked at is itself a sandbox, in which nothing else happens
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import bpf
 from tests.topologies.inside import in_sandbox
 from topologies.sandbox import run_in_sandbox
 
@@ -33,7 +32,6 @@ def look() -> dict[str, object]:
     for process in processes:
         with contextlib.suppress(OSError):  # it has just ended
             namespaces |= {(process / "ns" / kind).readlink() for kind in ("net", "mnt")}
-    maps = json.loads(said("bpftool", "-j", "map") or "[]")
     return {
         "processes": sorted(process.name for process in processes),
         "namespaces": sorted(namespaces),
@@ -43,15 +41,12 @@ def look() -> dict[str, object]:
         "pins": sorted(str(path) for path in Path("/sys/fs/bpf").rglob("*") if "debug" not in path.name),
         "mounts": Path("/proc/self/mountinfo").read_text().splitlines(),
         "nft": said("nft", "list", "ruleset"),
-        "eBPF maps": [entry for entry in maps if entry.get("name") == MAP],
+        "eBPF maps": bpf.maps(MAP),
         "sysctls": {name: Path("/proc/sys", name).read_text() for name in ("kernel/hostname", "net/core/somaxconn")},
     }
 
 
 def said(*command: str) -> str:
-    """What a program says, where it is installed."""
-    if shutil.which(command[0]) is None:
-        return ""
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -169,10 +164,12 @@ def test_the_look_would_see_what_is_left() -> None:
     Path("/sys/fs/bpf/left").mkdir()
     subprocess.run(["ip", "link", "add", "left", "type", "veth", "peer", "right"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=True)
+    bpf.pin_new_map(MAP, Path("/sys/fs/bpf/left/map"))
+    subprocess.run(["nft", "add table inet left"], check=True)
     after = look()
     sleeper.kill()
     changed = {what for what in before if before[what] != after[what]}
-    assert changed >= {"processes", "links", "cgroups", "pins", "mounts"}, changed
+    assert changed >= {"processes", "links", "cgroups", "pins", "mounts", "eBPF maps", "nft"}, changed
 
 
 @pytest.mark.kernel

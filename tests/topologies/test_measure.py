@@ -81,7 +81,7 @@ def test_cables_are_measured_as_declared_and_faults_are_found() -> None:
             assert found.full_round_trip_s == pytest.approx(0.0475, abs=0.005)
         # The path does something else than was declared.
         link.set_properties(replace(spec.there, rate_bps=1_500_000), spec.back)
-        with pytest.raises(LinkNotAsDeclared, match="rate there 1,5.* instead of 2,000,000 bit/s"):
+        with pytest.raises(LinkNotAsDeclared, match=r"rate there 1,[45]\d\d,... bit/s instead of 2,000,000 bit/s"):
             measure(one, "10.0.0.1", two, "10.0.0.2", right, tries=1)
         link.set_properties(replace(spec.there, delay_s=0.08), spec.back)
         with pytest.raises(LinkNotAsDeclared, match="round trip of small packets 9.* ms instead of 40.4 ms"):
