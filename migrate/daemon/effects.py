@@ -76,9 +76,11 @@ class Effects:
         self.carry_out(managed, managed.machine.handle(event))
 
     def carry_out(self, managed: Managed, actions: list[Action]) -> None:
+        """Does what the machine asks for.  Its state is written down first: once a segment has left, the peer goes by
+        it, and a daemon that has forgotten it would leave both sides waiting for the other."""
+        self._registry.persist(managed)
         for action in actions:
             self._do(managed, action)
-        self._registry.persist(managed)
 
     def flush(self) -> None:
         """Does the rebinds that have gathered, and those that they lead to."""

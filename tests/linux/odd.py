@@ -23,6 +23,7 @@ from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Journal
 from migrate.linux.maps import Connections
 from migrate.linux.rebind import Rebinder
+from migrate.linux.wire import Wire
 
 SLOW_SECONDS = 0.1
 
@@ -33,6 +34,7 @@ def orders_file(host: str) -> Path:
 
 # Name of the point, whose function it is, and whether it is passed before or after it.
 POINTS: dict[str, tuple[Any, str, str]] = {
+    "said its first": (Wire, "send", "after"),  # 5 or 6 has left
     "begun": (Journal, "begin", "after"),
     "frozen": (Freezer, "freeze", "after"),
     "taken": (Journal, "take", "after"),
