@@ -105,7 +105,8 @@ def test_what_the_command_finds() -> None:
     assert types["/sys/fs/bpf"] == "bpf"
     assert types["/run"] == "tmpfs"
     assert types["/sys/fs/cgroup"] == "cgroup2"
-    assert sum(" - cgroup" in line for line in mounts) == 1, "the machine's own trees are out of sight"
+    # Below /sys: elsewhere the machine may have bound its trees for a purpose of its own.
+    assert sum(" /sys/" in line and " - cgroup" in line for line in mounts) == 1, "the machine's trees are out of sight"
 
 
 @pytest.mark.kernel
@@ -206,7 +207,8 @@ def test_cgroup_v2_that_is_mounted_nowhere_is_mounted_for_the_run_alone() -> Non
     subprocess.run(["umount", "/sys/fs/cgroup"], check=True)
     done = run("cat", "/proc/self/cgroup")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "0::/init"), done.stderr
-    assert " - cgroup2 " not in Path("/proc/self/mountinfo").read_text()
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    assert not [line for line in mounts if " /sys/" in line and " - cgroup2 " in line]
 
 
 @in_sandbox
@@ -230,12 +232,11 @@ def test_a_killed_sandbox_takes_its_cgroup_along_even_from_a_mount_of_its_own() 
     assert [name for name in os.listdir("/sys/fs/cgroup") if name.startswith("migrate-lab")] == []
 
 
-@pytest.mark.kernel
-def test_a_sandbox_is_made_in_a_chroot_that_is_no_mount_point(tmp_path: Path) -> None:
+@in_sandbox
+def test_a_sandbox_is_made_in_a_chroot_that_is_no_mount_point() -> None:
     """Whoever tries the project in an unpacked system has such a root; Mininet's mnexec wants a mount point there."""
     script = """
         set -e
-        mount --make-rprivate /
         for each in /*; do
             if [ -L "$each" ]; then cp -P "$each" "$1"
             elif [ -d "$each" ]; then mkdir "$1$each"; mount --rbind "$each" "$1$each"; fi
@@ -244,9 +245,11 @@ def test_a_sandbox_is_made_in_a_chroot_that_is_no_mount_point(tmp_path: Path) ->
         chroot "$1" sh -c 'cd "$1"; shift; exec "$@"' - "$2" "$3" -m topologies.sandbox -- mnexec -n pwd
         [ "$(wc -l </proc/self/mountinfo)" = "$before" ] || { echo "mounts have come out of the sandbox"; exit 9; }
     """
+    root = Path("/run/root")
+    root.mkdir()
     here = str(Path.cwd())
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "-", str(tmp_path), here, sys.executable],
+        ["sh", "-c", script, "-", str(root), here, sys.executable],
         capture_output=True,
         text=True,
         check=False,
