@@ -16,6 +16,7 @@ from migrate.daemon.service import Options, Service
 from migrate.linux.journal import Journal
 from migrate.linux.programs import SetupError
 
+HIGHEST_PRIORITY = -20
 DEFAULT_PINS = Path("/sys/fs/bpf")
 
 
@@ -81,6 +82,8 @@ def main(argv: list[str] | None = None) -> int:
         key_interval=arguments.key_interval,
     )
     try:
+        # It stands in for the kernel, for a moment and while others wait: it does not queue up behind busy programs.
+        os.setpriority(os.PRIO_PROCESS, 0, HIGHEST_PRIORITY)
         claim().close()  # a second daemon is turned away before it touches anything
         (options.cgroup / "cgroup.freeze").write_text("0")  # in case a guardian and its worker died in a rebind
         if arguments.unload:

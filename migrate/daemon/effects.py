@@ -70,6 +70,7 @@ class Effects:
         self._rebinder, self._probe, self._route, self._log = rebinder, probe, route, log
         self._limiter = RstLimiter()
         self._orders: list[tuple[Managed, Rebind]] = []
+        self._soon: list[Managed] = []  # a handshake under way is about to carry their sockets
 
     def step(self, managed: Managed, event: Event) -> None:
         """Hands one event to a connection's machine and does what it asks for; rebinds wait for `flush`."""
@@ -87,6 +88,11 @@ class Effects:
         while self._orders:
             batch, self._orders = self._orders, []
             self._carry(batch)
+        if self._soon:
+            # There is time for it now, while the handshake is on its way.
+            soon, self._soon = {managed.machine.tuple: managed for managed in self._soon}, []
+            for pair, holder in self._rebinder.find(list(soon)).items():
+                soon[pair].holder = holder
 
     def _do(self, managed: Managed, action: Action) -> None:
         mark = self._switchboard.mark
@@ -112,6 +118,7 @@ class Effects:
                 mark(pair, remove=WATCH_HOLD)
             case SendSyn() | SendSynAck():
                 self._send(managed, action.segment())
+                self._soon.append(managed)
             case SendRst():
                 self.refuse(managed.name, action.segment())
             case SendAck(pair):
@@ -184,9 +191,10 @@ class Effects:
                 self._send(managed, third_segment(order.new, image, managed.ts_recent))
             self._feed(managed, order.new)
 
+        known = {pair: managed.holder for pair, managed in by_pair.items() if managed.holder}
         try:
             with speaking_from(self._route, {(order.new.remote_ip, order.new.local_ip) for order in orders}):
-                outcomes = [(outcome.order, outcome.reason) for outcome in self._rebinder.carry(orders, lead)]
+                outcomes = [(done.order, done.reason) for done in self._rebinder.carry(orders, lead, known)]
         except OSError as error:
             # Nothing was begun: there is no route, or the programs do not stand still.
             outcomes = [(order, error.strerror or str(error)) for order in orders]

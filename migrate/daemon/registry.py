@@ -15,6 +15,7 @@ from functools import partial
 
 from migrate.core import Connection, FourTuple, Segment, State, Timer, TokenTable
 from migrate.core.keys import token
+from migrate.linux.borrow import Holder
 from migrate.linux.keyring import Keyring
 from migrate.linux.maps import Connections, Negotiated, Switchboard
 
@@ -28,6 +29,7 @@ class Managed:
     machine: Connection
     timers: dict[Timer, asyncio.TimerHandle] = field(default_factory=dict)
     held: dict[FourTuple, list[Segment]] = field(default_factory=dict)
+    holder: Holder | None = None  # where a program had its socket when the handshake under way began
     ts_recent: int = 0  # the peer's last TSval, which the socket forgets in a rebind
     failure: str = ""  # why the last rebind failed
     moves: int = 0

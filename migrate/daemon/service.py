@@ -44,6 +44,7 @@ from migrate.linux.wire import Wire
 # The eBPF side acts for a daemon that has been heard of within so long.
 PROMISE_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
+PAUSE_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,11 @@ class Service:
         self.effects = Effects(
             self.registry, self._switchboard, self._wire, rebinder, self.probe, self._route, self.log
         )
-        self._watch = addresses.Watch()
+        self._watch, self._tables = addresses.Watch(), addresses.Tables()
         self._attached: set[int] = set()
         self._reports: list[bytes] = []
         self._ring = self._programs.reports(self._reports.append)
-        self._look_soon: asyncio.TimerHandle | None = None
+        self._look_again: asyncio.TimerHandle | None = None
         self._control: Control | None = None
         self._stopped = asyncio.Event()
 
@@ -96,7 +97,7 @@ class Service:
         self._sweep()
         loop.add_reader(self._ring.epoll_fd, self._read_reports)
         loop.add_reader(self._watch.fileno(), self._addresses_changed)
-        self._look()
+        self._look(settled=True)
         print("ready", flush=True)
         await self._stopped.wait()
         self._switchboard.promise(0)
@@ -157,19 +158,24 @@ class Service:
     # -- what comes from the host's interfaces -----------------------------------------------------------
 
     def _addresses_changed(self) -> None:
+        """An address that moves is several notices in a row.  A way to the peer is taken as soon as it is seen; that
+        there is none is believed a moment later."""
         self._watch.drain()
-        if self._look_soon is None:
-            # An address that moves is several notices in a row: one look is enough for all of them.
-            self._look_soon = asyncio.get_running_loop().call_later(0.002, self._look)
+        if self._look_again is None:
+            self._look_again = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._look_settled)
+        self._look(settled=False)
 
-    def _look(self) -> None:
-        self._look_soon = None
-        known = addresses.interfaces(self._route)
+    def _look_settled(self) -> None:
+        self._look_again = None
+        self._look(settled=True)
+
+    def _look(self, settled: bool) -> None:
+        known = self._tables.interfaces()
         for interface in known:
             if interface.index not in self._attached and self._programs.attach(interface.index, interface.kind):
                 self._attached.add(interface.index)
         self._attached &= {interface.index for interface in known}
-        local = addresses.local_addresses(self._route, known)
+        local = self._tables.local_addresses(known)
         sources: dict[Address, Address | None] = {}
         for pair, _, state in list(self.registry.all()):
             if pair.local_ip in local and not any(state):
@@ -183,7 +189,7 @@ class Service:
             source = sources[pair.remote_ip]
             if source is not None:
                 self.move(managed, source)
-            elif managed.machine.state is not State.SUSPENDED:
+            elif settled and managed.machine.state is not State.SUSPENDED:
                 self.effects.step(managed, AddressLost())
         self.effects.flush()
 
@@ -255,8 +261,7 @@ class Service:
 
     def migrate(self, to: Address, connection: str | None) -> list[dict[str, str]]:
         """Moves one connection, or all that can speak from `to`."""
-        known = addresses.interfaces(self._route)
-        if to not in addresses.local_addresses(self._route, known):
+        if to not in self._tables.local_addresses(self._tables.interfaces()):
             raise RequestError(f"this host has no address {to}; add it to an interface first")
         answers = []
         for tuple_, negotiated, _ in list(self.registry.all()):
@@ -291,7 +296,7 @@ class Service:
 
     def unload(self) -> None:
         """Takes everything off the host again."""
-        self._programs.unload([interface.index for interface in addresses.interfaces(self._route)])
+        self._programs.unload([interface.index for interface in self._tables.interfaces()])
 
 
 def _reason(negotiated: Negotiated | None, managed: Managed | None) -> str:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+import struct
 from dataclasses import dataclass
 
-from pyroute2 import IPRoute
-
 from migrate.linux.maps import Address
+from migrate.linux.netlink import Netlink, attributes
 
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
 RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE = 0x40, 0x400
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
 IFA_F_TENTATIVE, IFA_F_DADFAILED = 0x40, 0x08
+RTM_GETLINK, RTM_GETADDR = 18, 22
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
+
+_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+_ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_FLAGS = struct.Struct("=I")
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
     index: int
-    name: str
     kind: int  # ARPHRD number
     up: bool
 
@@ -54,25 +59,35 @@ class Watch:
         self._socket.close()
 
 
-def interfaces(route: IPRoute) -> list[Interface]:
-    found = []
-    for link in route.get_links():
-        flags = link["flags"]
-        up = bool(flags & IFF_UP) and bool(flags & IFF_LOWER_UP)
-        found.append(Interface(link["index"], link.get("ifname"), link["ifi_type"], up))
-    return found
+class Tables:
+    """This host's interfaces and addresses as the kernel has them now."""
 
+    def __init__(self) -> None:
+        self._netlink = Netlink(socket.NETLINK_ROUTE)
 
-def local_addresses(route: IPRoute, known: list[Interface]) -> set[Address]:
-    """The addresses that can be spoken from: on an interface with a carrier, and past duplicate detection."""
-    up = {interface.index for interface in known if interface.up}
-    found: set[Address] = set()
-    for message in route.get_addr():
-        flags = message.get("flags") or message["flags"]
-        if message["index"] in up and not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED):
-            address = ipaddress.ip_address(message.get("local") or message.get("address"))
-            found.add(address)
-    return found
+    def interfaces(self) -> list[Interface]:
+        found = []
+        for message in self._netlink.dump(RTM_GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+            _, kind, index, flags, _ = _LINK.unpack_from(message)
+            found.append(Interface(index, kind, bool(flags & IFF_UP) and bool(flags & IFF_LOWER_UP)))
+        return found
+
+    def local_addresses(self, known: list[Interface]) -> set[Address]:
+        """The addresses that can be spoken from: on an interface with a carrier, and past duplicate detection."""
+        up = {interface.index for interface in known if interface.up}
+        found: set[Address] = set()
+        for message in self._netlink.dump(RTM_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+            _, _, flags, _, index = _ADDRESS.unpack_from(message)
+            more = attributes(message, _ADDRESS.size)
+            if IFA_FLAGS in more:
+                (flags,) = _FLAGS.unpack(more[IFA_FLAGS])  # all 32 of them
+            if index in up and not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED):
+                # On a point-to-point link IFA_ADDRESS is the other end's.
+                found.add(ipaddress.ip_address(more.get(IFA_LOCAL) or more[IFA_ADDRESS]))
+        return found
+
+    def close(self) -> None:
+        self._netlink.close()
 
 
 def source_towards(remote: Address) -> Address | None:

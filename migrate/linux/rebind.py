@@ -5,7 +5,7 @@ killed worker left half done.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,12 @@ def third_segment(new: FourTuple, image: Checkpoint, ts_recent: int = 0) -> Segm
     )
 
 
+def _ends(pair: FourTuple, family: int) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Both ends as a socket of that family names them."""
+    local, remote = (_host(ip, family) for ip in (pair.local_ip, pair.remote_ip))
+    return (local, pair.local_port), (remote, pair.remote_port)
+
+
 def _host(address: Address, family: int) -> str:
     return f"::ffff:{address}" if family == socket.AF_INET6 and address.version == 4 else str(address)
 
@@ -60,22 +66,23 @@ class Rebinder:
         self._lookup = Lookup()
         self._port_range = PORT_RANGE.read_text().strip()
 
-    def carry(self, orders: Sequence[Order], lead: Callable[[Order, Checkpoint], None]) -> list[Outcome]:
-        """Rebinds each; `lead(order, image)` speaks first on the new address pair, before any data does."""
+    def carry(
+        self,
+        orders: Sequence[Order],
+        lead: Callable[[Order, Checkpoint], None],
+        known: Mapping[FourTuple, Holder] | None = None,
+    ) -> list[Outcome]:
+        """Rebinds each; `lead(order, image)` speaks first on the new address pair, before any data does.  `known`: what
+        `find` gave a while ago."""
         outcomes: list[Outcome] = []
-        where = self._find([order.old for order in orders])
+        where = dict(known or {})
+        where |= self.find([order.old for order in orders if order.old not in where])
         self._journal.begin(self._port_range)
         self._freezer.freeze()
         try:
-            missing = [order.old for order in orders if order.old not in where]
-            if missing:
-                where |= self._find(missing)
             for index, order in enumerate(orders):
                 try:
-                    holder = where.get(order.old)
-                    if holder is None:
-                        raise CannotCarry("no program holds its socket")
-                    self._carry_one(index, order, holder, lead)
+                    self._carry_one(index, order, *self._borrowed(order.old, where), lead)
                     outcomes.append(Outcome(order, None))
                 except CannotCarry as error:
                     outcomes.append(Outcome(order, str(error)))
@@ -105,16 +112,34 @@ class Rebinder:
             self._journal.clear()
         return outcomes
 
-    def _find(self, tuples: Sequence[FourTuple]) -> dict[FourTuple, Holder]:
+    def find(self, tuples: Sequence[FourTuple]) -> dict[FourTuple, Holder]:
+        """Who holds the sockets of these pairs, as far as a program does."""
         entries = {pair: self._lookup(pair) for pair in tuples}
         inodes = {entry.inode: pair for pair, entry in entries.items() if entry and entry.inode}
         found = holders(processes(self._cgroup), set(inodes))
         return {inodes[inode]: holder for inode, holder in found.items()}
 
-    def _carry_one(self, index: int, order: Order, holder: Holder, lead: Callable[[Order, Checkpoint], None]) -> None:
-        sock = borrow(holder)
+    def _borrowed(self, pair: FourTuple, where: dict[FourTuple, Holder]) -> tuple[Holder, socket.socket]:
+        """The socket of this pair: where it was found before, or, if it has meanwhile changed hands, wherever it is."""
+        holder = where.get(pair)
+        sock = borrow(holder) if holder else None
+        if sock is None:
+            holder = self.find([pair]).get(pair)
+            sock = borrow(holder) if holder else None
+        if holder is None:
+            raise CannotCarry("no program holds its socket")
         if sock is None:
             raise CannotCarry("its program has just let go of it")
+        return holder, sock
+
+    def _carry_one(
+        self,
+        index: int,
+        order: Order,
+        holder: Holder,
+        sock: socket.socket,
+        lead: Callable[[Order, Checkpoint], None],
+    ) -> None:
         with sock:
             reuse = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)  # repair mode overwrites it
             self._journal.take(index, order, holder, reuse)
@@ -135,10 +160,11 @@ class Rebinder:
 
     def _image(self, sock: socket.socket, order: Order, reuse: int) -> Checkpoint:
         image = repair.dump(sock)
+        if (image.local, image.remote) != tuple(_ends(order.old, image.family)):
+            raise CannotCarry("its program has used the socket for something else")
         image.acknowledge(order.snd_una, order.peer_window)
         image.reuse_address = reuse
-        image.local = (_host(order.new.local_ip, image.family), order.new.local_port)
-        image.remote = (_host(order.new.remote_ip, image.family), order.new.remote_port)
+        image.local, image.remote = _ends(order.new, image.family)
         if order.preload:
             image.options &= ~1
         return image
@@ -161,8 +187,7 @@ class Rebinder:
 
     def _return(self, sock: socket.socket, order: Order, image: Checkpoint) -> None:
         """The socket has been taken apart and cannot have the new pair: it gets the old one again."""
-        image.local = (_host(order.old.local_ip, image.family), order.old.local_port)
-        image.remote = (_host(order.old.remote_ip, image.family), order.old.remote_port)
+        image.local, image.remote = _ends(order.old, image.family)
         self._connections.remove(order.new)
         self._connections.put(order.old, Negotiated.unpack(order.negotiated), b"")
         repair.enter(sock)

@@ -1,0 +1,77 @@
+"""Dumps of the kernel's tables over netlink(7), as bytes: the messages of interest are small and of fixed layout, and
+the daemon reads them while a connection stands still."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_NUMBER = struct.Struct("=i")
+_TYPE_MASK = 0x3FFF  # the two upper bits say how the value is to be read
+
+
+class Netlink:
+    """A socket for questions to one netlink family, in the network namespace in which it is made."""
+
+    def __init__(self, protocol: int) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+
+    def dump(self, kind: int, request: bytes) -> list[bytes]:
+        """The bodies of all messages that answer; a table that changed meanwhile is read again.
+
+        Raises OSError where the kernel refuses."""
+        while True:
+            self._send(kind, request, NLM_F_REQUEST | NLM_F_DUMP)
+            found: list[bytes] = []
+            changed = done = False
+            while not done:
+                for kind_, flags, body in _messages(self._socket.recv(1 << 16)):
+                    changed |= bool(flags & NLM_F_DUMP_INTR)
+                    if kind_ == NLMSG_DONE:
+                        done = True
+                    else:
+                        found.append(body)
+            if not changed:
+                return found
+
+    def get(self, kind: int, request: bytes) -> list[bytes]:
+        """The answer to a question for one thing.  Raises OSError where the kernel has none."""
+        self._send(kind, request, NLM_F_REQUEST)
+        return [body for _, _, body in _messages(self._socket.recv(1 << 16))]
+
+    def _send(self, kind: int, request: bytes, flags: int) -> None:
+        self._socket.send(_HEADER.pack(_HEADER.size + len(request), kind, flags, 1, 0) + request)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Type, flags and body of each message of a datagram."""
+    at = 0
+    while at < len(data):
+        length, kind, flags, _, _ = _HEADER.unpack_from(data, at)
+        body = data[at + _HEADER.size : at + length]
+        if kind == NLMSG_ERROR:
+            number = -_NUMBER.unpack_from(body)[0]
+            raise OSError(number, f"netlink: {os.strerror(number)}")
+        yield kind, flags, body
+        at += (length + 3) & ~3
+
+
+def attributes(body: bytes, at: int) -> dict[int, bytes]:
+    """The attributes from byte `at` of a message on, by type."""
+    found = {}
+    while at + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, at)
+        found[kind & _TYPE_MASK] = body[at + _ATTRIBUTE.size : at + length]
+        at += max(4, (length + 3) & ~3)
+    return found
