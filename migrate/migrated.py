@@ -83,7 +83,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         # It stands in for the kernel, for a moment and while others wait: it does not queue up behind busy programs.
-        os.setpriority(os.PRIO_PROCESS, 0, HIGHEST_PRIORITY)
+        with contextlib.suppress(PermissionError):  # a container without CAP_SYS_NICE: slower, not wrong
+            os.setpriority(os.PRIO_PROCESS, 0, HIGHEST_PRIORITY)
         claim().close()  # a second daemon is turned away before it touches anything
         (options.cgroup / "cgroup.freeze").write_text("0")  # in case a guardian and its worker died in a rebind
         if arguments.unload:
