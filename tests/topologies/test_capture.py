@@ -66,6 +66,23 @@ def check_complete(program: str) -> None:
             assert running.stop() == path
 
 
+@in_sandbox
+def test_a_program_that_says_its_sentence_in_pieces_is_understood() -> None:
+    """As tcpdump does on a busy machine: what it has said is looked at between two of them."""
+    slow = Path("/run/bin/tcpdump")
+    slow.parent.mkdir()
+    slow.write_text(
+        "#!/bin/bash\n"
+        "trap 'printf \"0 packets captured\\n0 packets received by filter\\n0 packets dropped\" >&2; exit' INT\n"
+        "for each in tcpdump: ' listening' ' on ' it; do printf \"$each\" >&2; sleep 0.05; done\n"
+        "while :; do sleep 0.1; done\n"
+    )
+    slow.chmod(0o755)
+    os.environ["PATH"] = f"{slow.parent}:{os.environ['PATH']}"
+    with pair(Veth()) as (one, _, _):
+        assert one.capture("one-eth0", "/run/a.pcap").is_running
+
+
 @pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
 @in_sandbox
 def test_tcpdump_has_the_first_and_the_last_packet() -> None:
