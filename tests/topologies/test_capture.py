@@ -73,6 +73,7 @@ def test_what_a_program_says_is_read_while_it_speaks_and_nothing_is_lost() -> No
     talkative.parent.mkdir()
     talkative.write_text(
         "#!/bin/bash\n"
+        "trap exit INT\n"
         "echo tcpdump: listening on it >&2\n"
         "for each in {1..5000}; do echo $each >&2; done\n"
         "printf '0 packets captured\\n0 packets received by filter\\n0 packets dropped' >&2\n"
