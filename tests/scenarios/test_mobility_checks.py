@@ -128,13 +128,15 @@ CASES = [
     Case("no key log", faults.no_keys, TOKENS | {UNMEASURED}),
     Case("one key pair for both ends", faults.one_key_pair_for_both, {"different key pairs at the two ends"}),
     # 4: the SYN/ACK.
-    Case("the server waits", at("both", delay("6", 0.03)), {"server's own time, Migrate SYN to SYN/ACK"}),
+    Case("the server waits", at("both", delay("6", 0.06)),
+         DIAGRAMS | {"server's own time, Migrate SYN to SYN/ACK", "Migrate SYN to ACK"}),
     Case("somebody nearer answers", at("mobile", delay("6", -0.05)), {"Migrate SYN to ACK"}),
     Case("6 acknowledges S", at("both", change("6", ack=plus("ack", -1))), DIAGRAMS),
     Case("6 starts at snd_nxt", at("both", change("6", seq=plus("seq", 8 * MSS))), DIAGRAMS),
     Case("6 with timestamps", at("both", change("6", options=EXTRA_TS)), DIAGRAMS),
     # 5: the ACK.
-    Case("the mobile waits", at("both", delay("7", 0.03)), {"mobile's own time, SYN/ACK to ACK"}),
+    Case("the mobile waits", at("both", delay("7", 0.06)),
+         DIAGRAMS | {"mobile's own time, SYN/ACK to ACK", "Migrate SYN to ACK"}),
     Case("a path of twice the length", at("mobile", delay("6", 0.06)), MOBILE | {"Migrate SYN to ACK"}),
     Case("7 takes back an acknowledgement", at("both", change("7", ack=plus("ack", -MSS))),
          DIAGRAMS | {OLD_ACKS, FIRST_BYTE, NOT_SENT, NOT_RECEIVED, BOUND}),
