@@ -21,6 +21,10 @@ from topologies.nodes import Host
 IPV4_UDP_HEADERS, IPV6_UDP_HEADERS = 28, 48
 SMALL_BYTES = 84  # of the IP packet, as ping's
 TRAIN_SECONDS = 1.0
+FAST_TRAIN_SECONDS = 0.1
+"""On a link for which a second's packets are many.  Long enough beside what a slow machine is late now and then."""
+AT_ONCE = 60
+"""Packets of a train under way: fewer than the shortest queue holds."""
 _PROBE = struct.Struct("!16sI")
 _SO_TIMESTAMPNS = 35
 
@@ -99,10 +103,8 @@ def _measure_once(
     with _socket(one, one_address) as ours, _socket(two, two_address) as theirs:
         there, back = _Way(ours, theirs, mtu, patience), _Way(theirs, ours, mtu, patience)
         small = min(there.cross(SMALL_BYTES) + back.cross(SMALL_BYTES) for _ in range(3))
-        there.send_train(declared.there_bps)
-        back.send_train(declared.back_bps)
-        there_first, there_bps = there.receive_train()
-        back_first, back_bps = back.receive_train()
+        there_first, there_bps = there.train(declared.there_bps)
+        back_first, back_bps = back.train(declared.back_bps)
     return Measured(small, there_first + back_first, there_bps, back_bps, there.offered_bps, back.offered_bps)
 
 
@@ -150,8 +152,6 @@ class _Way:
         self._headers = IPV4_UDP_HEADERS if source.family == socket.AF_INET else IPV6_UDP_HEADERS
         self._run = time.monotonic_ns().to_bytes(8, "big") + source.fileno().to_bytes(8, "big")
         self._sent: dict[int, float] = {}
-        self._train = range(0)
-        self._deadline = 0.0
         self.offered_bps = math.inf
 
     def _send(self, size: int) -> int:
@@ -187,34 +187,41 @@ class _Way:
             "sent and none arrived; look at addresses, routes and losses"
         )
 
-    def send_train(self, rate_bps: float | None) -> None:
-        """Send full packets back to back: as many as the declared rate sends in `TRAIN_SECONDS`, 4 to 60."""
-        wanted = 60 if rate_bps is None else round(TRAIN_SECONDS * rate_bps / (8 * self.mtu))
-        first = len(self._sent)
-        self._train = range(first, first + min(60, max(4, wanted)))
-        self._deadline = time.monotonic() + 2 * TRAIN_SECONDS + self.patience
-        for _ in self._train:
-            self._send(self.mtu)
-        half = len(self._train) // 2
-        taken = self._sent[self._train[-1]] - self._sent[self._train[-1 - half]]
-        self.offered_bps = half * self.mtu * 8 / max(taken, 1e-9)
+    def train(self, rate_bps: float | None) -> tuple[float, float]:
+        """Seconds that the first of a train of full packets takes, and the rate of its second half (a shaper's bucket
+        passes the first).
 
-    def receive_train(self) -> tuple[float, float]:
-        """How long the first packet took, and the rate of the second half (a shaper's bucket passes the first)."""
+        The train has as many packets as the declared rate sends in `TRAIN_SECONDS`, but 4 at least, and where they are
+        many, `AT_ONCE` and what is sent in `FAST_TRAIN_SECONDS`; after `AT_ONCE`, each waits for the arrival of one."""
+        wanted = AT_ONCE if rate_bps is None else round(TRAIN_SECONDS * rate_bps / (8 * self.mtu))
+        if wanted > AT_ONCE and rate_bps is not None:
+            wanted = min(wanted, AT_ONCE + round(FAST_TRAIN_SECONDS * rate_bps / (8 * self.mtu)))
+        first = len(self._sent)
+        train = range(first, first + max(4, wanted))
+        deadline = time.monotonic() + 2 * TRAIN_SECONDS + self.patience
+        for _ in train[:AT_ONCE]:
+            self._send(self.mtu)
         arrivals: dict[int, float] = {}
-        while self._train[-1] not in arrivals and (arrival := self._receive(self._deadline)) is not None:
+        while train[-1] not in arrivals and (arrival := self._receive(deadline)) is not None:
+            if arrival[0] not in train:
+                continue  # one that came twice, or late
             arrivals[arrival[0]] = arrival[1]
-        half = self._train[len(self._train) // 2 - 1]
-        numbers = [number for number in sorted(arrivals) if number >= half]
+            if len(self._sent) <= train[-1]:
+                self._send(self.mtu)
+        last = len(self._sent) - 1  # of a link that is far slower than declared, the train is cut short
+        middle = (first + last) // 2
+        taken = self._sent[last] - self._sent[middle]
+        self.offered_bps = (last - middle) * self.mtu * 8 / max(taken, 1e-9)
+        numbers = [number for number in sorted(arrivals) if number >= middle]
         if len(numbers) < 2:
             numbers = sorted(arrivals)
         if len(numbers) < 2 or arrivals[numbers[-1]] <= arrivals[numbers[0]]:
             raise LinkNotAsDeclared(
-                f"{self.source.getsockname()[0]} to {self.sink.getsockname()[0]}: of {len(self._train)} packets in a "
+                f"{self.source.getsockname()[0]} to {self.sink.getsockname()[0]}: of {last - first + 1} packets in a "
                 f"train {len(arrivals)} arrived: too few for a rate; look at the queue's length and the losses"
             )
         # A packet that was lost on the wire has taken its time there: count it.
         bits = (numbers[-1] - numbers[0]) * self.mtu * 8
-        first = arrivals.get(self._train[0])
-        alone = self.cross(self.mtu) if first is None else first - self._sent[self._train[0]]
+        came = arrivals.get(train[0])
+        alone = self.cross(self.mtu) if came is None else came - self._sent[train[0]]
         return alone, bits / (arrivals[numbers[-1]] - arrivals[numbers[0]])

@@ -182,7 +182,7 @@ class Mobility:
     def measure(self, tolerance: float = 0.05) -> dict[str, Measured]:
         """Measure the Ethernet and both modems, all at once; raises `LinkNotAsDeclared`.
 
-        Takes three seconds with the deck's modems. For that time the mobile has an address at each location and no
+        Takes four seconds with the deck's modems. For that time the mobile has an address at each location and no
         default route, so nothing that watches its addresses should run yet.
         """
         present = self._where()

@@ -35,7 +35,7 @@ def test_the_modem_is_the_decks() -> None:
 
 @in_sandbox
 def test_the_links_are_as_the_deck_has_them() -> None:
-    """Measured, with the deck's own modems: about three seconds."""
+    """Measured, with the deck's own modems: about four seconds."""
     with Mobility() as lab:
         start = time.monotonic()
         measured = lab.measure()
