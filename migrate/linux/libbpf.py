@@ -82,6 +82,7 @@ def _load() -> ctypes.CDLL:
         ("bpf_map_lookup_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]),
         ("bpf_map_update_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint64]),
         ("bpf_map_delete_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p]),
+        ("libbpf_num_possible_cpus", ctypes.c_int, []),
         ("bpf_map_get_next_key", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]),
         ("ring_buffer__new", ctypes.c_void_p, [ctypes.c_int, _SAMPLE, ctypes.c_void_p, ctypes.c_void_p]),
         ("ring_buffer__epoll_fd", ctypes.c_int, [ctypes.c_void_p]),
@@ -234,6 +235,14 @@ class RingBuffer:
 
     def close(self) -> None:
         library().ring_buffer__free(self._ring)
+
+
+def processors() -> int:
+    """So many values an entry has in a map with one for each processor."""
+    count = int(library().libbpf_num_possible_cpus())
+    if count < 0:
+        raise _fail("cannot count the processors", count)
+    return count
 
 
 def pin(fd: int, path: Path) -> None:

@@ -156,12 +156,13 @@ class Switchboard:
         slots = [SLOT.pack(*slot) for slot in settings.slots]
         self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, settings.watching, 0, *slots))
 
-    def counters(self) -> tuple[int, int]:
-        """How many migratable connections there have been, and the number of the key pair used last (0: none)."""
+    def counters(self) -> tuple[int, set[int]]:
+        """How many migratable connections there have been (modulo 2^32), and the numbers of the key pairs that the
+        processors have used last."""
         raw = self._counters.get(bytes(4))
         assert raw is not None
-        established, key_used = COUNTERS.unpack(raw)
-        return established, key_used
+        established, used = zip(*COUNTERS.iter_unpack(raw), strict=True)
+        return sum(established) & 0xFFFFFFFF, set(used) - {0}
 
     def promise(self, seconds: float) -> None:
         """The daemon will be there for so long; 0: it is gone, every segment passes."""

@@ -1,6 +1,6 @@
 """Loads the eBPF programs and attaches them: sock_ops to the host's cgroup, tc to its interfaces.
 
-The interfaces' programs are attached through tcx, which takes half the time of clsact; where the kernel has no tcx
+The interfaces' programs are attached through tcx, which takes less time than clsact; where the kernel has no tcx
 (before 6.6), through clsact.
 What is attached and pinned outlives the daemon; a new daemon takes the maps over and replaces the programs.
 `unload` takes everything away again, and nothing that others attached.
@@ -81,7 +81,7 @@ class Programs:
     def switchboard(self) -> Switchboard:
         settings, counters = (
             self._object.map("settings", 4, SETTINGS.size),
-            self._object.map("counters", 4, COUNTERS.size),
+            self._object.map("counters", 4, COUNTERS.size * libbpf.processors()),
         )
         return Switchboard(settings, counters, self._object.map("watches", TUPLE.size, WATCH.size))
 

@@ -79,10 +79,10 @@ struct settings {
 	struct key_slot slots[KEY_SLOTS];	/* one key pair for each quarter of the TSval circle */
 };
 
-/* What the eBPF side tells the daemon, which never writes it. */
+/* What the eBPF side tells the daemon, which never writes it; one for each processor. */
 struct counters {
 	__u32 established;	/* counts up with every migratable connection */
-	__u32 key_used;		/* number of the key pair that has served last; 0: none yet */
+	__u32 key_used;		/* number of the key pair that has served last there; 0: none yet */
 };
 
 /* A report to the daemon: this header, then the segment from its IP header on. */
