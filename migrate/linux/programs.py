@@ -88,9 +88,6 @@ class Programs:
     def private_keys(self) -> libbpf.Map:
         return self._object.map("private_keys", 4, PRIVATE_KEY_BYTES)
 
-    def handshakes(self) -> libbpf.Map:
-        return self._object.map("handshakes", TUPLE.size, HANDSHAKE.size)
-
     def reports(self, receive: Callable[[bytes], None]) -> libbpf.RingBuffer:
         return libbpf.RingBuffer(self._object.map("reports", 0, 0), receive)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migrate.linux import libbpf
 from migrate.linux.keyring import Keyring
-from migrate.linux.maps import COUNTERS, KEY_SLOTS, SETTINGS, SLOT, Switchboard
+from migrate.linux.maps import COUNTERS, KEY_SLOTS, SEED_WORDS, SETTINGS, SLOT, Switchboard
 
 
 class Entries(libbpf.Map):
@@ -27,7 +27,7 @@ class Entries(libbpf.Map):
 def switchboard(*counters: tuple[int, int]) -> Switchboard:
     """Of a host with that many processors, and the key pairs 5 to 8."""
     slots = [SLOT.pack(5 + number, bytes(25)) for number in range(KEY_SLOTS)]
-    settings = Entries({bytes(4): SETTINGS.pack(0, 0, 0, *slots)})
+    settings = Entries({bytes(4): SETTINGS.pack(0, 0, 0, *slots, bytes(8 * SEED_WORDS))})
     counted = b"".join(COUNTERS.pack(*one) for one in counters)
     return Switchboard(settings, Entries({bytes(4): counted}), Entries({}))
 
