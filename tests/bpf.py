@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 from pathlib import Path
 
-from migrate.linux.libbpf import BPF_CGROUP_SOCK_OPS
+from migrate.linux.libbpf import BPF_CGROUP_SOCK_OPS, BPF_TCX_INGRESS
 
 _ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 _ROOM = 64
@@ -43,18 +44,47 @@ def maps(name: str) -> list[int]:
 
 def sock_ops(cgroup: Path) -> list[str]:
     """The names of the sock_ops programs that are attached to a cgroup itself."""
-    count, flags, ids = ctypes.c_uint32(_ROOM), ctypes.c_uint32(), (ctypes.c_uint32 * _ROOM)()
     directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        _check(_libbpf.bpf_prog_query(directory, BPF_CGROUP_SOCK_OPS, 0, ctypes.byref(flags), ids, ctypes.byref(count)))
+        return [_program_name(number) for number in _attached(directory, BPF_CGROUP_SOCK_OPS)]
     finally:
         os.close(directory)
-    names = []
-    for number in ids[: count.value]:
-        fd = _check(_libbpf.bpf_prog_get_fd_by_id(number))
-        names.append(_info_name(fd, 64))  # struct bpf_prog_info: eight fields, then the name
+
+
+def has_tcx() -> bool:
+    try:
+        tcx_numbers("lo", BPF_TCX_INGRESS)
+    except OSError:
+        return False
+    return True
+
+
+def tcx(interface: str, point: int) -> list[str]:
+    """The names of the programs at a tcx point of an interface of the present network namespace, as they run."""
+    return [_program_name(number) for number in tcx_numbers(interface, point)]
+
+
+def tcx_numbers(interface: str, point: int) -> list[int]:
+    """Their ids."""
+    return _attached(socket.if_nametoindex(interface), point)
+
+
+def attach_tcx(program: int, interface: str, point: int) -> None:
+    _check(_libbpf.bpf_prog_attach(program, socket.if_nametoindex(interface), point, 0))
+
+
+def _attached(target: int, point: int) -> list[int]:
+    count, flags, ids = ctypes.c_uint32(_ROOM), ctypes.c_uint32(), (ctypes.c_uint32 * _ROOM)()
+    _check(_libbpf.bpf_prog_query(target, point, 0, ctypes.byref(flags), ids, ctypes.byref(count)))
+    return list(ids[: count.value])
+
+
+def _program_name(number: int) -> str:
+    fd = _check(_libbpf.bpf_prog_get_fd_by_id(number))
+    try:
+        return _info_name(fd, 64)  # struct bpf_prog_info: eight fields, then the name
+    finally:
         os.close(fd)
-    return names
 
 
 def _info_name(fd: int, offset: int) -> str:

@@ -97,6 +97,8 @@ class Service:
         self._sweep()
         loop.add_reader(self._ring.epoll_fd, self._read_reports)
         loop.add_reader(self._watch.fileno(), self._addresses_changed)
+        # What an earlier daemon attached to an interface that has gone while there was none.
+        self._programs.detach_all_but({interface.index for interface in self._tables.interfaces()})
         self._look(settled=True)
         print("ready", flush=True)
         await self._stopped.wait()
@@ -174,7 +176,10 @@ class Service:
         for interface in known:
             if interface.index not in self._attached and self._programs.attach(interface.index, interface.kind):
                 self._attached.add(interface.index)
-        self._attached &= {interface.index for interface in known}
+        present = {interface.index for interface in known}
+        if not self._attached <= present:
+            self._programs.detach_all_but(present)
+            self._attached &= present
         local = self._tables.local_addresses(known)
         sources: dict[Address, Address | None] = {}
         for pair, _, state in list(self.registry.all()):

@@ -31,7 +31,7 @@ class Keyring:
     def rotate(self) -> bool:
         """New pairs, if the present ones have served a connection (or there are none); true if it made some."""
         present = {number for number, _ in self._switchboard.read().slots}
-        if 0 not in present and self._switchboard.counters()[1] not in present:
+        if 0 not in present and self._switchboard.counters()[1].isdisjoint(present):
             return False
         slots: list[tuple[int, bytes] | None] = [None] * KEY_SLOTS
         while None in slots:

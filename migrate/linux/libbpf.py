@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import errno
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_
 _SAMPLE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 BPF_CGROUP_SOCK_OPS = 3
+BPF_TCX_INGRESS, BPF_TCX_EGRESS = 46, 47
 BPF_F_ALLOW_MULTI = 2
 BPF_ANY = 0
 
@@ -73,10 +75,14 @@ def _load() -> ctypes.CDLL:
         ("bpf_obj_pin", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p]),
         ("bpf_prog_attach", ctypes.c_int, [ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_uint]),
         ("bpf_prog_detach2", ctypes.c_int, [ctypes.c_int, ctypes.c_int, ctypes.c_int]),
+        ("bpf_link_create", ctypes.c_int, [ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p]),
+        ("bpf_link_update", ctypes.c_int, [ctypes.c_int, ctypes.c_int, ctypes.c_void_p]),
+        ("bpf_link_detach", ctypes.c_int, [ctypes.c_int]),
         ("bpf_prog_test_run_opts", ctypes.c_int, [ctypes.c_int, ctypes.c_void_p]),
         ("bpf_map_lookup_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]),
         ("bpf_map_update_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint64]),
         ("bpf_map_delete_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p]),
+        ("libbpf_num_possible_cpus", ctypes.c_int, []),
         ("bpf_map_get_next_key", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]),
         ("ring_buffer__new", ctypes.c_void_p, [ctypes.c_int, _SAMPLE, ctypes.c_void_p, ctypes.c_void_p]),
         ("ring_buffer__epoll_fd", ctypes.c_int, [ctypes.c_void_p]),
@@ -231,6 +237,14 @@ class RingBuffer:
         library().ring_buffer__free(self._ring)
 
 
+def processors() -> int:
+    """So many values an entry has in a map with one for each processor."""
+    count = int(library().libbpf_num_possible_cpus())
+    if count < 0:
+        raise _fail("cannot count the processors", count)
+    return count
+
+
 def pin(fd: int, path: Path) -> None:
     result = library().bpf_obj_pin(fd, str(path).encode())
     if result:
@@ -251,6 +265,34 @@ def attach_sock_ops(program: int, cgroup: int) -> None:
 
 def detach_sock_ops(program: int, cgroup: int) -> bool:
     return not library().bpf_prog_detach2(program, cgroup, BPF_CGROUP_SOCK_OPS)
+
+
+def attach_tcx(program: int, index: int, point: int) -> int | None:
+    """Appends a program to those of an interface: the descriptor of a link, with which it can be taken away again even
+    where the interface has gone to another network namespace.  None where the kernel has no tcx (before 6.6)."""
+    link = int(library().bpf_link_create(program, index, point, None))
+    if link < 0:
+        error = _fail(f"cannot attach to interface {index}", link)
+        if error.errno == errno.EINVAL:
+            return None
+        raise error
+    return link
+
+
+def replace_in_link(link: int, program: int) -> bool:
+    """Puts a program into another's place at one instant; false where the interface is no more."""
+    result = library().bpf_link_update(link, program, None)
+    if result:
+        error = _fail("cannot replace a program of an interface", result)
+        if error.errno == errno.ENOLINK:
+            return False
+        raise error
+    return True
+
+
+def detach_link(link: int) -> None:
+    """Takes its program off the interface, if both are still there."""
+    library().bpf_link_detach(link)
 
 
 class Runner:

@@ -7,6 +7,7 @@ host-order integers on both sides.
 from __future__ import annotations
 
 import ipaddress
+import os
 import struct
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ HANDSHAKE_MARK = 0x4D494752
 REPORT_MIGRATE_SYN, REPORT_RST, REPORT_SYNACK, REPORT_HELD, REPORT_CURVE = 1, 2, 3, 4, 5
 HS_INITIATOR, HS_SENT_KEY, HS_PEER_KEY = 1, 2, 4
 KEY_SLOTS = 4
+SEED_WORDS = 11
 STATE_BYTES = 192
 
 TUPLE = struct.Struct("!16s16sHH")
@@ -28,7 +30,7 @@ HANDSHAKE = struct.Struct("=IIIB25s25sx")
 STATE = struct.Struct(f"=II{STATE_BYTES}s")
 WATCH = struct.Struct("=IxxxxQ")
 SLOT = struct.Struct("=I25s3x")
-SETTINGS = struct.Struct("=QII" + "32s" * KEY_SLOTS)
+SETTINGS = struct.Struct("=QII" + "32s" * KEY_SLOTS + f"{8 * SEED_WORDS}s")
 COUNTERS = struct.Struct("=II")
 REPORT = struct.Struct("=IIQ")
 PRIVATE_KEY_BYTES = 24
@@ -136,6 +138,7 @@ class Settings:
     alive_until: int
     watching: bool
     slots: tuple[tuple[int, bytes], ...]  # (number, public key)
+    seed: bytes
 
 
 class Switchboard:
@@ -144,24 +147,29 @@ class Switchboard:
     def __init__(self, settings: Map, counters: Map, watches: Map) -> None:
         self._settings, self._counters, self._watches = settings, counters, watches
         self._until: dict[bytes, int] = {key: WATCH.unpack(value)[1] for key, value in watches.items()}
-        self._watching = self.read().watching
+        present = self.read()
+        if not any(present.seed):
+            present = replace(present, seed=os.urandom(8 * SEED_WORDS))
+            self.write(present)
+        self._watching = present.watching
 
     def read(self) -> Settings:
         raw = self._settings.get(bytes(4))
         assert raw is not None
-        alive_until, watching, _, *slots = SETTINGS.unpack(raw)
-        return Settings(alive_until, bool(watching), tuple(SLOT.unpack(slot) for slot in slots))
+        alive_until, watching, _, *slots, seed = SETTINGS.unpack(raw)
+        return Settings(alive_until, bool(watching), tuple(SLOT.unpack(slot) for slot in slots), seed)
 
     def write(self, settings: Settings) -> None:
         slots = [SLOT.pack(*slot) for slot in settings.slots]
-        self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, settings.watching, 0, *slots))
+        self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, settings.watching, 0, *slots, settings.seed))
 
-    def counters(self) -> tuple[int, int]:
-        """How many migratable connections there have been, and the number of the key pair used last (0: none)."""
+    def counters(self) -> tuple[int, set[int]]:
+        """How many migratable connections there have been (modulo 2^32), and the numbers of the key pairs that the
+        processors have used last."""
         raw = self._counters.get(bytes(4))
         assert raw is not None
-        established, key_used = COUNTERS.unpack(raw)
-        return established, key_used
+        established, used = zip(*COUNTERS.iter_unpack(raw), strict=True)
+        return sum(established) & 0xFFFFFFFF, set(used) - {0}
 
     def promise(self, seconds: float) -> None:
         """The daemon will be there for so long; 0: it is gone, every segment passes."""

@@ -1,5 +1,7 @@
 """Loads the eBPF programs and attaches them: sock_ops to the host's cgroup, tc to its interfaces.
 
+The interfaces' programs are attached through tcx, which takes less time than clsact; where the kernel has no tcx
+(before 6.6), through clsact.
 What is attached and pinned outlives the daemon; a new daemon takes the maps over and replaces the programs.
 `unload` takes everything away again, and nothing that others attached.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +34,11 @@ from migrate.linux.position import Probe
 
 # Where our filters sit in clsact: late enough that a host's own filters come first.
 PRIORITY, HANDLE = 0xC0DE, 1
-INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
+CLSACT = {"in": 0xFFFFFFF2, "out": 0xFFFFFFF3}
+TCX = {"in": libbpf.BPF_TCX_INGRESS, "out": libbpf.BPF_TCX_EGRESS}
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
 SOCK_OPS_PIN = "sock_ops"
+LINK_PIN = "link_"  # then the interface's index and the direction
 MAP_PINS = ("connections", "states", "handshakes", "watches", "settings", "counters", "private_keys")
 
 
@@ -77,15 +81,12 @@ class Programs:
     def switchboard(self) -> Switchboard:
         settings, counters = (
             self._object.map("settings", 4, SETTINGS.size),
-            self._object.map("counters", 4, COUNTERS.size),
+            self._object.map("counters", 4, COUNTERS.size * libbpf.processors()),
         )
         return Switchboard(settings, counters, self._object.map("watches", TUPLE.size, WATCH.size))
 
     def private_keys(self) -> libbpf.Map:
         return self._object.map("private_keys", 4, PRIVATE_KEY_BYTES)
-
-    def handshakes(self) -> libbpf.Map:
-        return self._object.map("handshakes", TUPLE.size, HANDSHAKE.size)
 
     def reports(self, receive: Callable[[bytes], None]) -> libbpf.RingBuffer:
         return libbpf.RingBuffer(self._object.map("reports", 0, 0), receive)
@@ -120,25 +121,62 @@ class Programs:
             return False
         family = "ether" if kind == ARPHRD_ETHER else "bare"
         try:
-            self._add_clsact(index)
-            for parent, direction in ((INGRESS, "in"), (EGRESS, "out")):
-                self.route.tc(
-                    "replace-filter",
-                    "bpf",
-                    index,
-                    HANDLE,
-                    fd=self._object.program(f"{family}_{direction}"),
-                    name=f"migrate_{direction}",
-                    parent=parent,
-                    prio=PRIORITY,
-                    classid=1,
-                    direct_action=True,
-                )
-        except NetlinkError as error:
-            if error.code == errno.ENODEV:
+            for direction in TCX:
+                program = self._object.program(f"{family}_{direction}")
+                if not self._attach_tcx(index, direction, program):
+                    self._attach_clsact(index, direction, program)
+        except (libbpf.BpfError, NetlinkError) as error:
+            number = error.code if isinstance(error, NetlinkError) else error.errno
+            if number == errno.ENODEV:
                 return False
-            raise SetupError(f"cannot attach to interface {index}: {os.strerror(error.code)}") from error
+            raise SetupError(f"cannot attach to interface {index}: {os.strerror(number or 0)}") from error
         return True
+
+    def _attach_tcx(self, index: int, direction: str, program: int) -> bool:
+        """False where the kernel has no tcx."""
+        pin = self.pins / f"{LINK_PIN}{index}_{direction}"
+        old = libbpf.open_pin(pin)
+        if old is not None:
+            try:
+                if libbpf.replace_in_link(old, program):
+                    return True
+            finally:
+                os.close(old)
+            pin.unlink()  # of an interface that had the same index
+        link = libbpf.attach_tcx(program, index, TCX[direction])
+        if link is None:
+            return False
+        try:
+            libbpf.pin(link, pin)
+        finally:
+            os.close(link)
+        return True
+
+    def _attach_clsact(self, index: int, direction: str, program: int) -> None:
+        self._add_clsact(index)
+        self.route.tc(
+            "replace-filter",
+            "bpf",
+            index,
+            HANDLE,
+            fd=program,
+            name=f"migrate_{direction}",
+            parent=CLSACT[direction],
+            prio=PRIORITY,
+            classid=1,
+            direct_action=True,
+        )
+
+    def detach_all_but(self, present: Collection[int]) -> None:
+        """Leaves alone the interfaces that this host no longer has.  One that went to another network namespace takes
+        tcx programs along, and what it carries there is not this host's."""
+        for pin in self.pins.glob(f"{LINK_PIN}*"):
+            if int(pin.name.removeprefix(LINK_PIN).partition("_")[0]) not in present:
+                link = libbpf.open_pin(pin)
+                if link is not None:
+                    libbpf.detach_link(link)  # without its pin it would go too, but not at once
+                    os.close(link)
+                pin.unlink()
 
     def _add_clsact(self, index: int) -> None:
         try:
@@ -149,8 +187,9 @@ class Programs:
 
     def unload(self, interfaces: list[int]) -> None:
         """Detaches everything and removes the pins; connections go on as plain TCP for good."""
+        self.detach_all_but(())
         for index in interfaces:
-            for parent in (INGRESS, EGRESS):
+            for parent in CLSACT.values():
                 try:
                     self.route.tc("del-filter", "bpf", index, HANDLE, parent=parent, prio=PRIORITY)
                 except NetlinkError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
 from pathlib import Path
 from random import Random
 
+from migrate.linux.libbpf import BPF_TCX_EGRESS, BPF_TCX_INGRESS
 from scenarios.programs import Download, checksum
 from tests import bpf
 from tests.linux import lab
@@ -20,13 +22,18 @@ KILLS = 7
 SIZE = 15_000_000
 
 
-def attached(place: lab.Lab) -> str:
+def attached(place: lab.Lab) -> list[str]:
     """The filters and programs of Migrate that are attached to `one`."""
-    said = ""
-    for direction in ("ingress", "egress"):
-        for device in ("one-eth0", "one-eth1"):
-            said += place.one.run(["tc", "filter", "show", "dev", device, direction], daemon=True).stdout
-    return said + " ".join(bpf.sock_ops(place.one.programs_cgroup))
+    found = bpf.sock_ops(place.one.programs_cgroup)
+    for device in ("one-eth0", "one-eth1"):
+        for direction in ("ingress", "egress"):
+            said = place.one.run(["tc", "filter", "show", "dev", device, direction], daemon=True).stdout
+            found += re.findall(r"migrate_\w+", said)
+        if bpf.has_tcx():
+            with place.one.entered():
+                for point in (BPF_TCX_INGRESS, BPF_TCX_EGRESS):
+                    found += bpf.tcx(device, point)
+    return found
 
 
 @in_sandbox
@@ -146,7 +153,7 @@ def test_unload_leaves_nothing() -> None:
         client, server = lab.talkers(place)
         lab.connect(client, server, 4)
         assert {"connections", "settings", "sock_ops"} <= {path.name for path in set(PINS.rglob("*")) - before}
-        assert attached(place).count("migrate_") == 4
+        assert len(attached(place)) == 5
         assert "negotiate" in attached(place)
         place.daemons["one"].kill()
         done = place.one.run(
@@ -162,8 +169,7 @@ def test_unload_leaves_nothing() -> None:
         )
         assert done.stdout + done.stderr == ""
         assert set(PINS.rglob("*")) == before
-        assert "migrate_" not in attached(place)
-        assert "negotiate" not in attached(place)
+        assert attached(place) == []
         lab.assert_untouched(place.one)
         lab.both_ways(client, server, 0)
         with lab.captured(place.one) as seen:

@@ -25,9 +25,11 @@
 #define SYN_FLAG 0x02
 #define RST_FLAG 0x04
 #define ACK_FLAG 0x10
+#define NOP_KIND 1
 #define TS_KIND 8
 #define TS_LENGTH 10
 #define OPTIONS_MAX 40
+#define PLACE_BITS 16
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -48,11 +50,22 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } states SEC(".maps");
 
+/*
+ * First handshakes under way.  Each has one place, which a seeded hash of its address pair gives, and no other: nothing
+ * is allocated, evicted or deleted.  The price is that the later of two that meet takes the place (at a thousand under
+ * way, one in 65), and the other's connection is plain TCP.  A flood of SYNs can do no more than that.
+ */
+struct place {
+	struct bpf_spin_lock lock;	/* half of one key and half of another is none */
+	struct tuple tuple;
+	struct handshake handshake;	/* of flags 0: free */
+};
+
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct tuple);
-	__type(value, struct handshake);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << PLACE_BITS);
+	__type(key, __u32);
+	__type(value, struct place);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } handshakes SEC(".maps");
 
@@ -73,8 +86,9 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } settings SEC(".maps");
 
+/* Each processor has its own: they would take the cache line from one another at every connection. */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct counters);
@@ -108,6 +122,57 @@ static __always_inline int alive(const struct settings *now)
 	return bpf_ktime_get_coarse_ns() < now->alive_until;
 }
 
+/* ---- handshakes under way ------------------------------------------------------------------------ */
+
+/* Where a handshake is kept.  Pair-multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", 2015): who
+ * does not know the seed finds no address pairs that meet more often than chance has it. */
+static __always_inline struct place *place_of(const struct settings *now, const struct tuple *tuple)
+{
+	const __u32 *words = (const __u32 *)tuple;
+	const __u64 *seed = now->seed;
+	__u64 hash = seed[SEED_WORDS - 1] + seed[8] * (seed[9] + words[8]);
+	__u32 index;
+
+	for (int i = 0; i < 8; i += 2)
+		hash += (seed[i] + words[i + 1]) * (seed[i + 1] + words[i]);
+	index = hash >> (64 - PLACE_BITS);
+	return bpf_map_lookup_elem(&handshakes, &index);
+}
+
+/* Only under the place's lock. */
+static __always_inline int holds(const struct place *place, const struct tuple *tuple)
+{
+	const __u32 *ours = (const __u32 *)&place->tuple, *words = (const __u32 *)tuple;
+	__u32 difference = 0;
+
+	for (int i = 0; i < TUPLE_WORDS; i++)
+		difference |= ours[i] ^ words[i];
+	return !difference && place->handshake.flags;
+}
+
+/* Takes a finished handshake away; 0 if both ends' keys are not known, or it is another one on the same address pair. */
+static __always_inline int take(const struct tuple *tuple, __u32 snd_nxt, __u32 rcv_nxt, struct handshake *handshake)
+{
+	struct settings *now = get_settings();
+	struct place *place = now ? place_of(now, tuple) : 0;
+	__u8 flags = 0;
+
+	if (!place)
+		return 0;
+	bpf_spin_lock(&place->lock);
+	if (holds(place, tuple)) {
+		*handshake = place->handshake;
+		flags = handshake->flags;
+		place->handshake.flags = 0;
+	}
+	bpf_spin_unlock(&place->lock);
+	if (!(flags & HS_SENT_KEY) || !(flags & HS_PEER_KEY))
+		return 0;
+	if (flags & HS_INITIATOR)
+		return handshake->ni + 1 == snd_nxt && handshake->na + 1 == rcv_nxt;
+	return handshake->ni + 1 == rcv_nxt && handshake->na + 1 == snd_nxt;
+}
+
 /* ---- sock_ops: room for MP, and a connection's beginning and end ---------------------------------- */
 
 /* Reads one word of the context here and now: the verifier wants each read at a fixed offset, and the compiler
@@ -121,7 +186,7 @@ static __always_inline int alive(const struct settings *now)
 
 static __always_inline void tuple_of_socket(struct bpf_sock_ops *ops, struct tuple *tuple)
 {
-	__u32 *local = (__u32 *)tuple->local, *remote = (__u32 *)tuple->remote;
+	__be32 *local = tuple->local, *remote = tuple->remote;
 
 	if (ops->family == AF_INET) {
 		local[0] = local[1] = remote[0] = remote[1] = 0;
@@ -155,15 +220,14 @@ static __always_inline int syn_has_mp(struct bpf_sock_ops *ops)
 static __always_inline void established(struct bpf_sock_ops *ops)
 {
 	struct tuple tuple;
-	struct handshake *handshake;
+	struct handshake handshake;
 	struct counters *seen;
 	__u32 zero = 0;
 	int keep = 0;
 
 	tuple_of_socket(ops, &tuple);
-	handshake = bpf_map_lookup_elem(&handshakes, &tuple);
-	if (handshake && (handshake->flags & HS_SENT_KEY) && (handshake->flags & HS_PEER_KEY)) {
-		if (bpf_map_update_elem(&connections, &tuple, handshake, BPF_ANY) == 0)
+	if (take(&tuple, ops->snd_nxt, ops->rcv_nxt, &handshake)) {
+		if (bpf_map_update_elem(&connections, &tuple, &handshake, BPF_ANY) == 0)
 			keep = BPF_SOCK_OPS_STATE_CB_FLAG;
 		seen = bpf_map_lookup_elem(&counters, &zero);
 		if (seen)
@@ -171,8 +235,6 @@ static __always_inline void established(struct bpf_sock_ops *ops)
 	} else if (bpf_map_lookup_elem(&connections, &tuple)) {
 		keep = BPF_SOCK_OPS_STATE_CB_FLAG;	/* a rebound socket: the daemon has put it there */
 	}
-	if (handshake)
-		bpf_map_delete_elem(&handshakes, &tuple);
 	/* From here on no segment of this connection runs a program of ours. */
 	bpf_sock_ops_cb_flags_set(ops, keep);
 }
@@ -227,10 +289,8 @@ struct segment {
 	__u8 flags;
 };
 
-static __always_inline void map_v4(__u8 *out, __be32 address)
+static __always_inline void map_v4(__be32 *words, __be32 address)
 {
-	__u32 *words = (__u32 *)out;
-
 	words[0] = words[1] = 0;
 	words[2] = bpf_htonl(0xffff);
 	words[3] = address;
@@ -252,8 +312,8 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 l2, int ingress, c
 				 struct segment *segment)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u8 *source = ingress ? segment->tuple.remote : segment->tuple.local;
-	__u8 *destination = ingress ? segment->tuple.local : segment->tuple.remote;
+	__be32 *source = ingress ? segment->tuple.remote : segment->tuple.local;
+	__be32 *destination = ingress ? segment->tuple.local : segment->tuple.remote;
 	struct tcphdr *tcp;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
@@ -498,44 +558,60 @@ static __always_inline void note_key(__u32 number)
 	__u32 zero = 0;
 	struct counters *seen = bpf_map_lookup_elem(&counters, &zero);
 
-	if (seen)
+	if (seen && seen->key_used != number)
 		seen->key_used = number;
 }
 
 static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, struct segment *segment)
 {
 	struct options options = {};
-	struct handshake fresh = {}, *handshake;
-	const struct key_slot *slot;
-	int answer = segment->flags & ACK_FLAG;
+	struct place *place;
+	struct handshake *handshake;
+	struct key_slot slot;
+	__u8 key[KEY_BYTES];
+	int answer = segment->flags & ACK_FLAG, fresh = 0, lost = 0;
 
 	if (load_options(skb, segment, &options) || options.mp < 0 || options.mp_length != MP_LENGTH ||
 	    options.timestamp < 0)
 		return TC_ACT_UNSPEC;
-	handshake = bpf_map_lookup_elem(&handshakes, &segment->tuple);
-	if (!handshake) {
-		if (answer)
-			return TC_ACT_UNSPEC;
-		handshake = &fresh;
-	}
-	barrier_var(handshake);	/* or the compiler computes with the pointer before it has looked at it */
-	/* A retransmission carries the same key. */
-	if (!(handshake->flags & HS_SENT_KEY) || (answer ? handshake->na : handshake->ni) != segment->seq) {
-		slot = choose_slot(now, &options);
-		if (answer) {
+	place = place_of(now, &segment->tuple);
+	if (!place)
+		return TC_ACT_UNSPEC;
+	slot = *choose_slot(now, &options);
+	handshake = &place->handshake;
+	bpf_spin_lock(&place->lock);
+	if (answer) {
+		lost = !holds(place, &segment->tuple) || handshake->ni + 1 != segment->ack;
+		fresh = !lost && (!(handshake->flags & HS_SENT_KEY) || handshake->na != segment->seq);
+		if (fresh) {
 			handshake->na = segment->seq;
 			handshake->flags |= HS_SENT_KEY;
-		} else {
+		}
+	} else {
+		fresh = !holds(place, &segment->tuple) || !(handshake->flags & HS_SENT_KEY) ||
+			handshake->ni != segment->seq;
+		if (fresh) {
+			place->tuple = segment->tuple;
 			handshake->ni = segment->seq;
 			handshake->flags = HS_INITIATOR | HS_SENT_KEY;
 		}
-		handshake->key_number = slot->number;
-		__builtin_memcpy(handshake->own_key, slot->public_key, KEY_BYTES);
-		note_key(slot->number);
-		if (handshake == &fresh)
-			bpf_map_update_elem(&handshakes, &segment->tuple, &fresh, BPF_ANY);
 	}
-	write_key(&options, handshake->own_key);
+	if (fresh) {
+		handshake->key_number = slot.number;
+		__builtin_memcpy(handshake->own_key, slot.public_key, KEY_BYTES);
+	}
+	/* A retransmission carries the same key. */
+	__builtin_memcpy(key, handshake->own_key, KEY_BYTES);
+	bpf_spin_unlock(&place->lock);
+	if (lost) {
+		/* Plain TCP then, and the peer must see that it is. */
+		for (int i = 0; i < MP_LENGTH; i++)
+			options.new[(options.mp + i) & 63] = NOP_KIND;
+	} else {
+		write_key(&options, key);
+	}
+	if (fresh)
+		note_key(slot.number);
 	store_options(skb, segment, &options);
 	return TC_ACT_UNSPEC;
 }
@@ -545,31 +621,35 @@ struct tcp_timewait_sock {
 	__u32 tw_ts_recent;
 } __attribute__((preserve_access_index));
 
+/* The socket that a segment is for, or NULL; to be released. */
+static __always_inline struct bpf_sock *socket_of(struct __sk_buff *skb, const struct tuple *tuple)
+{
+	struct bpf_sock_tuple look = {};
+
+	if (tuple->local[0] == 0 && tuple->local[1] == 0 && tuple->local[2] == bpf_htonl(0xffff)) {
+		look.ipv4.saddr = tuple->remote[3];
+		look.ipv4.daddr = tuple->local[3];
+		look.ipv4.sport = tuple->remote_port;
+		look.ipv4.dport = tuple->local_port;
+		return bpf_skc_lookup_tcp(skb, &look, sizeof(look.ipv4), BPF_F_CURRENT_NETNS, 0);
+	}
+	__builtin_memcpy(look.ipv6.saddr, tuple->remote, 16);
+	__builtin_memcpy(look.ipv6.daddr, tuple->local, 16);
+	look.ipv6.sport = tuple->remote_port;
+	look.ipv6.dport = tuple->local_port;
+	return bpf_skc_lookup_tcp(skb, &look, sizeof(look.ipv6), BPF_F_CURRENT_NETNS, 0);
+}
+
 /*
  * The TSval that the kernel is to see in a SYN: 0, which it takes as unknown.  But where the SYN meets its
  * predecessor's TIME_WAIT, PAWS would refuse a 0 for every second pair of hosts: there it is the peer's last TSval.
  */
 static __always_inline __u32 harmless_tsval(struct __sk_buff *skb, const struct tuple *tuple)
 {
-	struct bpf_sock_tuple look = {};
 	struct tcp_timewait_sock *waiting;
-	const __u32 *words = (const __u32 *)tuple->local;
-	struct bpf_sock *sk;
+	struct bpf_sock *sk = socket_of(skb, tuple);
 	__u32 tsval = 0;
 
-	if (words[0] == 0 && words[1] == 0 && words[2] == bpf_htonl(0xffff)) {
-		look.ipv4.saddr = ((const __u32 *)tuple->remote)[3];
-		look.ipv4.daddr = words[3];
-		look.ipv4.sport = tuple->remote_port;
-		look.ipv4.dport = tuple->local_port;
-		sk = bpf_skc_lookup_tcp(skb, &look, sizeof(look.ipv4), BPF_F_CURRENT_NETNS, 0);
-	} else {
-		__builtin_memcpy(look.ipv6.saddr, tuple->remote, 16);
-		__builtin_memcpy(look.ipv6.daddr, tuple->local, 16);
-		look.ipv6.sport = tuple->remote_port;
-		look.ipv6.dport = tuple->local_port;
-		sk = bpf_skc_lookup_tcp(skb, &look, sizeof(look.ipv6), BPF_F_CURRENT_NETNS, 0);
-	}
 	if (!sk)
 		return 0;
 	waiting = (struct tcp_timewait_sock *)bpf_skc_to_tcp_timewait_sock(sk);
@@ -579,11 +659,63 @@ static __always_inline __u32 harmless_tsval(struct __sk_buff *skb, const struct 
 	return bpf_htonl(tsval);
 }
 
+static __always_inline int awaits_answer(struct __sk_buff *skb, const struct tuple *tuple)
+{
+	struct bpf_sock *sk = socket_of(skb, tuple);
+	int awaits;
+
+	if (!sk)
+		return 0;
+	awaits = sk->state == BPF_TCP_SYN_SENT;
+	bpf_sk_release(sk);
+	return awaits;
+}
+
+/* Does the answer belong to a SYN of ours with a key?  If both have one, the handshake is complete. */
+static __always_inline int note_answer(struct settings *now, const struct segment *segment, int usable,
+				       const __u8 *peer_key)
+{
+	struct place *place = place_of(now, &segment->tuple);
+	struct handshake *handshake;
+	int ours;
+
+	if (!place)
+		return 0;
+	handshake = &place->handshake;
+	bpf_spin_lock(&place->lock);
+	ours = holds(place, &segment->tuple) && (handshake->flags & HS_SENT_KEY) && handshake->ni + 1 == segment->ack;
+	if (ours && usable) {
+		handshake->na = segment->seq;
+		handshake->flags |= HS_PEER_KEY;
+		__builtin_memcpy(handshake->peer_key, peer_key, KEY_BYTES);
+	}
+	bpf_spin_unlock(&place->lock);
+	return ours;
+}
+
+static __always_inline void note_request(struct settings *now, const struct segment *segment, const __u8 *peer_key)
+{
+	struct place *place = place_of(now, &segment->tuple);
+	struct handshake *handshake;
+
+	if (!place)
+		return;
+	handshake = &place->handshake;
+	bpf_spin_lock(&place->lock);
+	if (!holds(place, &segment->tuple) || handshake->ni != segment->seq || !(handshake->flags & HS_PEER_KEY)) {
+		place->tuple = segment->tuple;
+		handshake->ni = segment->seq;
+		handshake->flags = HS_PEER_KEY;
+	}
+	__builtin_memcpy(handshake->peer_key, peer_key, KEY_BYTES);
+	bpf_spin_unlock(&place->lock);
+}
+
 static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settings *now, struct segment *segment)
 {
 	__u32 harmless[2] = { 0, 0 };
 	struct options options = {};
-	struct handshake fresh = {}, *handshake;
+	__u8 peer_key[KEY_BYTES] = {};
 	int answer = segment->flags & ACK_FLAG, usable;
 
 	if (load_options(skb, segment, &options))
@@ -594,11 +726,14 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 	}
 	usable = options.mp >= 0 && options.mp_length == MP_LENGTH && options.timestamp >= 0 &&
 		 options.old[(options.mp + 2) & 63] == CURVE_P192;
+	if (usable)
+		read_key(&options, peer_key);
 	if (answer) {
-		handshake = bpf_map_lookup_elem(&handshakes, &segment->tuple);
-		if (!handshake || !(handshake->flags & HS_SENT_KEY) || handshake->ni + 1 != segment->ack)
-			return TC_ACT_UNSPEC;
-		if (options.mp >= 0 && !usable) {
+		if (!note_answer(now, segment, usable, peer_key)) {
+			/* Of a handshake that has lost its place the kernel must not see the key bytes either. */
+			if (!usable || !awaits_answer(skb, &segment->tuple))
+				return TC_ACT_UNSPEC;
+		} else if (options.mp >= 0 && !usable) {
 			report(skb, l2, REPORT_CURVE);
 			return TC_ACT_SHOT;
 		}
@@ -608,22 +743,7 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 			bpf_map_delete_elem(&watches, &segment->tuple);
 		if (!usable)
 			return TC_ACT_UNSPEC;
-		handshake = bpf_map_lookup_elem(&handshakes, &segment->tuple);
-	}
-	if (usable) {
-		if (!handshake)
-			handshake = &fresh;
-		barrier_var(handshake);
-		read_key(&options, handshake->peer_key);
-		if (answer) {
-			handshake->na = segment->seq;
-			handshake->flags |= HS_PEER_KEY;
-		} else if (handshake->ni != segment->seq || !(handshake->flags & HS_PEER_KEY)) {
-			handshake->ni = segment->seq;
-			handshake->flags = HS_PEER_KEY;
-		}
-		if (handshake == &fresh)
-			bpf_map_update_elem(&handshakes, &segment->tuple, &fresh, BPF_ANY);
+		note_request(now, segment, peer_key);
 	}
 	if (options.timestamp >= 0) {
 		/* The kernel must see neither as a clock; it does not look at a zero TSecr. */
@@ -649,37 +769,38 @@ static __always_inline int out(struct __sk_buff *skb, __u32 l2)
 	return TC_ACT_UNSPEC;
 }
 
+/* Is the segment the daemon's, or nobody's, instead of the kernel's? */
+static __always_inline int intercepted(struct __sk_buff *skb, __u32 l2, const struct settings *now,
+				       const struct segment *segment)
+{
+	__u32 flags = watch_flags(now, &segment->tuple);
+
+	if (segment->flags & RST_FLAG && flags & (WATCH_SYNACK | WATCH_HOLD))
+		report(skb, l2, REPORT_RST);
+	else if (segment->flags & SYN_FLAG && flags & WATCH_SYNACK)
+		report(skb, l2, REPORT_SYNACK);
+	else if (flags & WATCH_HOLD)
+		report(skb, l2, REPORT_HELD);
+	else if (flags & WATCH_MUTE_IN)
+		return 1;
+	else if (segment->flags & RST_FLAG && bpf_map_lookup_elem(&connections, &segment->tuple))
+		report(skb, l2, REPORT_RST);
+	else
+		return 0;
+	return 1;
+}
+
 static __always_inline int in(struct __sk_buff *skb, __u32 l2)
 {
 	struct segment segment = {};
 	struct settings *now = get_settings();
-	__u32 flags;
+	int opens;
 
 	if (!now || !readable(skb, l2) || !parse(skb, l2, 1, now, &segment))
 		return TC_ACT_UNSPEC;
-	if ((segment.flags & (SYN_FLAG | ACK_FLAG)) == SYN_FLAG)
-		return syn_in(skb, l2, now, &segment);
-	if (!alive(now))
-		return (segment.flags & SYN_FLAG) ? syn_in(skb, l2, now, &segment) : TC_ACT_UNSPEC;
-	flags = watch_flags(now, &segment.tuple);
-	if (segment.flags & RST_FLAG && flags & (WATCH_SYNACK | WATCH_HOLD)) {
-		report(skb, l2, REPORT_RST);
+	opens = (segment.flags & (SYN_FLAG | ACK_FLAG)) == SYN_FLAG;
+	if (!opens && alive(now) && intercepted(skb, l2, now, &segment))
 		return TC_ACT_SHOT;
-	}
-	if (segment.flags & SYN_FLAG && flags & WATCH_SYNACK) {
-		report(skb, l2, REPORT_SYNACK);
-		return TC_ACT_SHOT;
-	}
-	if (flags & WATCH_HOLD) {
-		report(skb, l2, REPORT_HELD);
-		return TC_ACT_SHOT;
-	}
-	if (flags & WATCH_MUTE_IN)
-		return TC_ACT_SHOT;
-	if (segment.flags & RST_FLAG && bpf_map_lookup_elem(&connections, &segment.tuple)) {
-		report(skb, l2, REPORT_RST);
-		return TC_ACT_SHOT;
-	}
 	if (segment.flags & SYN_FLAG)
 		return syn_in(skb, l2, now, &segment);
 	return TC_ACT_UNSPEC;

@@ -57,10 +57,8 @@ struct tcp_sock {
 	struct rb_root out_of_order_queue;
 } __attribute__((preserve_access_index));
 
-static __always_inline int is_v4(const __u8 *address)
+static __always_inline int is_v4(const __be32 *words)
 {
-	const __u32 *words = (const __u32 *)address;
-
 	return words[0] == 0 && words[1] == 0 && words[2] == bpf_htonl(0xffff);
 }
 
@@ -78,8 +76,8 @@ int position(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	__builtin_memcpy(&tuple, &frame->tuple, sizeof(tuple));
 	if (is_v4(tuple.local)) {
-		look.ipv4.saddr = ((__u32 *)tuple.remote)[3];
-		look.ipv4.daddr = ((__u32 *)tuple.local)[3];
+		look.ipv4.saddr = tuple.remote[3];
+		look.ipv4.daddr = tuple.local[3];
 		look.ipv4.sport = tuple.remote_port;
 		look.ipv4.dport = tuple.local_port;
 		sk = bpf_sk_lookup_tcp(skb, &look, sizeof(look.ipv4), BPF_F_CURRENT_NETNS, 0);

@@ -20,11 +20,13 @@
 
 /* One connection seen from this host. */
 struct tuple {
-	__u8 local[16];
-	__u8 remote[16];
+	__be32 local[4];
+	__be32 remote[4];
 	__be16 local_port;
 	__be16 remote_port;
 };
+
+#define TUPLE_WORDS 9
 
 /* A first handshake, and what it has settled once it is over. */
 struct handshake {
@@ -64,6 +66,7 @@ struct watch {
 #define HANDSHAKE_MARK 0x4d494752
 
 #define KEY_SLOTS 4
+#define SEED_WORDS 11
 
 struct key_slot {
 	__u32 number;		/* 0: empty */
@@ -77,12 +80,13 @@ struct settings {
 	__u32 watching;		/* 1 if `watches` has entries; 0 lets every segment pass at once */
 	__u32 pad;
 	struct key_slot slots[KEY_SLOTS];	/* one key pair for each quarter of the TSval circle */
+	__u64 seed[SEED_WORDS];	/* of the places in `handshakes`: random, and never told to a peer */
 };
 
-/* What the eBPF side tells the daemon, which never writes it. */
+/* What the eBPF side tells the daemon, which never writes it; one for each processor. */
 struct counters {
 	__u32 established;	/* counts up with every migratable connection */
-	__u32 key_used;		/* number of the key pair that has served last; 0: none yet */
+	__u32 key_used;		/* number of the key pair that has served last there; 0: none yet */
 };
 
 /* A report to the daemon: this header, then the segment from its IP header on. */
