@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import signal
@@ -94,8 +95,8 @@ class Capture:
         return self.path
 
     def _words(self) -> str:
-        self._said.seek(0)
-        return self._said.read()
+        # Not by seek and read: the program writes at the same file offset.
+        return os.pread(self._said.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def _last_words(self) -> str:
         lines = [line.strip() for line in self._words().splitlines() if line.strip()]

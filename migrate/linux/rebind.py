@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrate.core import ACK, FourTuple, Segment, seq, timestamp_option
-from migrate.linux import repair
+from migrate.linux import ending, repair
 from migrate.linux.borrow import Holder, borrow, holders, processes
 from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Entry, Journal, Order, Phase
@@ -182,7 +182,7 @@ class Rebinder:
         repair.restore(sock, image, self._only_port)
         record(Phase.REBUILT)
         lead(order, image)
-        repair.send_again(sock, image)
+        ending.resume(sock, image, order.new, self._wire.feed)
         record(Phase.DONE)
 
     def _return(self, sock: socket.socket, order: Order, image: Checkpoint) -> None:
@@ -192,7 +192,7 @@ class Rebinder:
         self._connections.put(order.old, Negotiated.unpack(order.negotiated), b"")
         repair.enter(sock)
         repair.restore(sock, image, self._only_port)
-        repair.send_again(sock, image)
+        ending.resume(sock, image, order.old, self._wire.feed)
 
     def _put_back(self, sock: socket.socket, reuse: int) -> None:
         repair.leave(sock)
@@ -218,7 +218,7 @@ class Rebinder:
             write_seq = sock.getsockopt(socket.IPPROTO_TCP, repair.TCP_QUEUE_SEQ) & 0xFFFFFFFF
             self._put_back(sock, image.reuse_address)
             lead(entry.order, image)
-            repair.send_again(sock, image, done=seq.diff(write_seq, image.snd_una))
+            ending.resume(sock, image, entry.order.new, self._wire.feed, done=seq.diff(write_seq, image.send_start))
         return None
 
     def _only_port(self, port: int) -> None:
