@@ -82,7 +82,7 @@ def _program(context: Context, outcome: Outcome, name: str, port: int) -> list[C
         if stream is None:
             continue
         checks.append(Check.equal(f"{name}: RSTs, {vantage}", 0, sum(one.has(RST) for one in stream.segments)))
-        checks.append(Check.equal(f"{name}: addresses, {vantage}", _wanted(stream, took_part), _last(stream)))
+        checks.append(Check.equal(f"{name}: addresses, {vantage}", *_ways(stream, took_part)))
         sender = vantage == "server"  # judged where it arrives
         try:
             missing = measures.size(measures.every_byte_once(stream, sender=sender).missing)
@@ -106,22 +106,33 @@ def _at_the_moves(context: Context, outcome: Outcome, name: str, moments: list[M
         context.report(f"{name}, in flight when {moment.what}", f"{up} up, {down} down", "bytes")
         if outcome.kinds[name] == FLOWING and up + down == 0:
             raise Invalid(f"{name} had nothing in flight when {moment.what}: the move proves nothing for it")
+        if moment.changed.who == "both" and not all(
+            _asked_before_hearing(streams[port], moment, initiator=vantage == "mobile")
+            for vantage, streams in outcome.streams.items()
+        ):
+            raise Invalid(f"the requests of {name} did not cross when {moment.what}: the move proves nothing for it")
     return []
 
 
-def _wanted(stream: Stream, moments: list[Moment]) -> str:
-    """Where the connection must be after these moves, mobile > server."""
+def _asked_before_hearing(stream: Stream, moment: Moment, *, initiator: bool) -> bool:
+    """Whether the first Migrate SYN that the vantage point shows of this move is that of its own host."""
+    first = next(one for one in stream.segments if one.time >= moment.changed.lost_at and _asks(one))
+    return first.from_initiator == initiator
+
+
+def _ways(stream: Stream, moments: list[Moment]) -> tuple[str, str]:
+    """The connection's addresses from move to move, mobile > server, as wanted and as seen."""
     mobile, server = stream.epochs[0].initiator.address, stream.epochs[0].responder.address
+    wanted, passing = [f"{mobile} > {server}"], set()
     for moment in moments:
         who, new = moment.changed.who, moment.changed.new
+        if who == "both":  # each asks the other at its old address
+            passing |= {f"{new[0]} > {server}", f"{mobile} > {new[1]}"}
         mobile = new[0] if who in ("mobile", "both") else mobile
         server = new[-1] if who in ("server", "both") else server
-    return f"{mobile} > {server} after {len(moments)} moves"
-
-
-def _last(stream: Stream) -> str:
-    last = stream.epochs[-1]
-    return f"{last.initiator.address} > {last.responder.address} after {len(stream.epochs) - 1} moves"
+        wanted.append(f"{mobile} > {server}")
+    ways = [f"{epoch.initiator.address} > {epoch.responder.address}" for epoch in stream.epochs]
+    return ", then ".join(wanted), ", then ".join(way for way in ways if way not in passing)
 
 
 def _flight(stream: Stream, moment: Moment, *, sender: bool) -> int:
