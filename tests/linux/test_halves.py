@@ -45,7 +45,7 @@ class Pair:
         answer = self.place.daemons[mover].ask(do="migrate", to=to, connection=self.name)
         assert answer == {"result": [{"connection": self.name, "result": "under way"}]}, answer
         for daemon, count in zip(self.place.daemons.values(), before, strict=True):
-            lab.until(lambda d=daemon, c=count: len(self._moved(d)) > c, f"moved on {daemon.host.name}, {self.states}")  # type: ignore[misc]
+            lab.until(lambda d=daemon, c=count: len(self._moved(d)) > c, f"moved on {daemon.host.name}")  # type: ignore[misc]
 
     def _moved(self, daemon: lab.Daemon) -> list[object]:
         return [event for event in daemon.events("migrated") if event["connection"] == self.name]
