@@ -116,6 +116,8 @@ class Joiner:
             self._open(packet, src, dst)
             return
         way, from_initiator = ((src, dst), True) if (src, dst) in self._ways else ((dst, src), False)
+        if way not in self._ways and self._crossed(src, dst):
+            way, from_initiator = ((src, dst), True) if (src, dst) in self._ways else ((dst, src), False)
         if way not in self._ways:
             # Captured from the middle: whoever is seen first counts as the initiator.
             way, from_initiator = (src, dst), True
@@ -168,13 +170,28 @@ class Joiner:
         self._ways[initiator, responder] = connection, index
         return True
 
+    def _crossed(self, src: Endpoint, dst: Endpoint) -> bool:
+        """Whether two Migrate SYNs that crossed lead here: each end has said that it is at one of these addresses, and
+        neither's SYN could know of the other's."""
+        for connection in reversed(self._all):
+            asked = {epoch.mover_is_initiator: epoch for epoch in connection.epochs if epoch.migrate_syn}
+            if True not in asked or False not in asked:
+                continue
+            initiator, responder = asked[True].initiator, asked[False].responder
+            if {src, dst} == {initiator, responder}:
+                index = len(connection.epochs)
+                joined_by = max(asked[True].joined_by, asked[False].joined_by, key=("token", "sequence").index)
+                connection.epochs.append(Epoch(index, initiator, responder, None, None, None, joined_by))
+                self._ways[initiator, responder] = connection, index
+                return True
+        return False
+
     def _again(self, packet: Packet, src: Endpoint, dst: Endpoint) -> bool:
         """A Migrate SYN seen before, sent again or late, stays in the epoch that it opened."""
         for connection in reversed(self._all):
             for epoch in connection.epochs[1:]:
                 first = epoch.migrate_syn
-                assert first is not None  # every epoch but the original one has it
-                if (first.packet.seq, first.packet.options) != (packet.seq, packet.options):
+                if first is None or (first.packet.seq, first.packet.options) != (packet.seq, packet.options):
                     continue
                 ends = (
                     (epoch.initiator, epoch.responder) if first.from_initiator else (epoch.responder, epoch.initiator)

@@ -67,9 +67,10 @@ class Epoch:
     index: int
     initiator: Endpoint
     responder: Endpoint
-    migrate_syn: Segment | None  # the first Migrate SYN on it; None for the original one
-    mover_is_initiator: bool | None  # who sent it; None for the original one
-    count: int | None = None  # the full request count, whose last 7 bits are ReqNo; None for the original one
+    # The next three are None for the original one, and for one that two crossing Migrate SYNs led to.
+    migrate_syn: Segment | None  # the first Migrate SYN on it
+    mover_is_initiator: bool | None  # who sent it
+    count: int | None = None  # the full request count, whose last 7 bits are ReqNo
     joined_by: str = "handshake"  # or "token" (recomputed, equal) or "sequence" (plausible, the token is unverified)
 
 

@@ -58,7 +58,7 @@ class Seen:
 def judge(context: Context, seen: Seen) -> list[Check]:
     """All checks; raises `Invalid` where nothing was in flight at the move."""
     mobile, server = seen.judged["mobile"].stream, seen.judged["server"].stream
-    checks = [_diagram(vantage, judgement) for vantage, judgement in seen.judged.items()]
+    checks = [diagram_check(f"sequence diagram, {vantage}", judgement) for vantage, judgement in seen.judged.items()]
     for vantage, judgement in seen.judged.items():
         tokens = judgement.tokens.value
         checks.append(Check.equal(f"Token and Request recomputed, {vantage}", Tokens.VERIFIED.value, tokens))
@@ -85,13 +85,14 @@ def judge(context: Context, seen: Seen) -> list[Check]:
     return checks
 
 
-def _diagram(vantage: str, judgement: Judgement) -> Check:
+def diagram_check(name: str, judgement: Judgement) -> Check:
+    """That the trace is as its diagram expects; else the first thing that is not."""
     wrong = judgement.mismatch
     measured = "as expected"
     if wrong is not None:
         packet = f"packet {wrong.packet.number}" if wrong.packet else "the end of the trace"
         measured = f"{packet} instead of line {wrong.label or wrong.number}: {'; '.join(wrong.wrong) or wrong.actual}"
-    return Check.equal(f"sequence diagram, {vantage}", "as expected", measured)
+    return Check.equal(name, "as expected", measured)
 
 
 def _addresses(vantage: str, stream: Stream, seen: Seen) -> Check:

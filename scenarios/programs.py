@@ -56,11 +56,11 @@ class Migrated:
 
 
 class Nginx:
-    """Debian's nginx with one worker and one directory of files."""
+    """Debian's nginx with one worker and one directory of files; `servers` are further server blocks."""
 
     PORT = 8080
 
-    def __init__(self, host: Host, root: Path, work: Path) -> None:
+    def __init__(self, host: Host, root: Path, work: Path, servers: str = "") -> None:
         configuration, self._log = work / "nginx.conf", work / "nginx.log"
         configuration.write_text(
             f"""daemon off;
@@ -76,7 +76,7 @@ http {{
     sendfile on;
     keepalive_timeout 3600; send_timeout 3600;
     server {{ listen {self.PORT} backlog=4096; listen [::]:{self.PORT} backlog=4096; root {root}; }}
-}}
+{servers}}}
 """
         )
         self._process = host.spawn(

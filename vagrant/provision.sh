@@ -13,12 +13,14 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 packages=(
   # topologies: mininet (for /usr/bin/python3) and what its hosts run; no Open vSwitch, no controller
   mininet iproute2 iputils-ping nftables procps kmod curl nginx iperf3
+  # programs whose connections are moved
+  openssl openssh-server openssh-client redis-server redis-tools socat
   # the eBPF programs: compiled here, without headers of the running kernel
   clang linux-libc-dev libbpf-dev libbpf1
   # captures, and the Python environment that judges them
   tcpdump tshark python3-venv
 )
-services=(nginx iperf3) # what these packages would start at boot
+services=(nginx iperf3 ssh redis-server) # what these packages would start at boot
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
@@ -168,6 +170,7 @@ if ((${#missing[@]})); then
   for service in "${others[@]}"; do # newly installed: its programs are wanted, not a server at every boot
     [[ -e /etc/init.d/$service || -e /lib/systemd/system/$service.service ]] || continue
     deb-systemd-helper disable "$service.service" >/dev/null 2>&1 || true
+    deb-systemd-helper disable "$service.socket" >/dev/null 2>&1 || true # Ubuntu starts sshd by its socket
     [[ ! -e /etc/init.d/$service ]] || update-rc.d "$service" disable >/dev/null 2>&1 || true
   done
 elif is_done; then

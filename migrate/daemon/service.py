@@ -35,7 +35,9 @@ from migrate.daemon.registry import Managed, Registry, identify
 from migrate.linux import addresses, maps, source_rule
 from migrate.linux.journal import Journal
 from migrate.linux.keyring import Keyring
+from migrate.linux.libbpf import BpfError
 from migrate.linux.maps import Address, Negotiated
+from migrate.linux.orphans import Orphans
 from migrate.linux.programs import Programs
 from migrate.linux.rebind import Rebinder
 from migrate.linux.sockdiag import STATE_NAMES, tcp_sockets
@@ -74,7 +76,7 @@ class Service:
         self.registry = Registry(self._table, self.keyring, self._switchboard, options.msl)
         self.probe = self._programs.probe()
         self._wire = Wire()
-        rebinder = Rebinder(options.cgroup, self._table, self._wire, journal)
+        rebinder = Rebinder(options.cgroup, self._table, self._wire, journal, self._orphans())
         self.effects = Effects(
             self.registry, self._switchboard, self._wire, rebinder, self.probe, self._route, self.log
         )
@@ -85,6 +87,13 @@ class Service:
         self._look_again: asyncio.TimerHandle | None = None
         self._control: Control | None = None
         self._stopped = asyncio.Event()
+
+    def _orphans(self) -> Orphans | None:
+        try:
+            return Orphans()
+        except BpfError as error:
+            self.log.write("", "", "cannot", f"carry sockets that their programs have closed: {error.strerror}")
+            return None
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT."""
@@ -111,6 +120,9 @@ class Service:
         for pair, _, state in list(self.registry.all()):
             managed = self.registry.find(pair) if any(state) else None
             if managed is None:
+                continue
+            if self.probe(pair) is None:
+                self._over(managed)
                 continue
             if managed.machine.state is State.ESTABLISHED:
                 self._switchboard.mark(pair, remove=maps.WATCH_ALL)  # it may have died between a rebind and its end
@@ -294,10 +306,15 @@ class Service:
         self._table.sweep()
         self.keyring.forget({negotiated.key_number for _, negotiated, _ in self.registry.all()})
         for managed in self.registry.managed():
-            if self.registry.closed(managed):
-                self.effects.step(managed, Gone())
-                self.registry.forget(managed)
+            # A socket that we built has no cgroup of ours to tell of its end.
+            if self.registry.closed(managed) or self.probe(managed.machine.tuple) is None:
+                self._over(managed)
         asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _over(self, managed: Managed) -> None:
+        self.effects.step(managed, Gone())
+        self._table.remove(managed.machine.tuple)
+        self.registry.forget(managed)
 
     def unload(self) -> None:
         """Takes everything off the host again."""

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from migrate.core import FourTuple
 from migrate.linux.position import SocketPosition
+from migrate.linux.repair import CARRIED
 from migrate.linux.sockdiag import STATE_NAMES, tcp_sockets
 
-ESTABLISHED, LISTEN, CLOSE, TIME_WAIT = 1, 10, 7, 6
+CLOSE, TIME_WAIT = 7, 6
 _HOLDING_A_PORT = 0xFFF & ~(1 << CLOSE | 1 << TIME_WAIT)
 
 
@@ -17,7 +18,7 @@ def why_not(position: SocketPosition, moves: bool, alone: Callable[[], bool]) ->
     """Why a socket cannot be carried, None if it can.
 
     `moves`: its own address is to change.  `alone()`: no other socket of this host has its port."""
-    if position.state != ESTABLISHED:
+    if position.state not in CARRIED:
         return f"a connection in {STATE_NAMES.get(position.state, position.state)} is not carried"
     if not position.bound_address:
         return None

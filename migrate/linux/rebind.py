@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrate.core import ACK, FourTuple, Segment, seq, timestamp_option
-from migrate.linux import repair
+from migrate.linux import ending, orphans, repair
 from migrate.linux.borrow import Holder, borrow, holders, processes
 from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Entry, Journal, Order, Phase
 from migrate.linux.maps import Address, Connections, Negotiated
+from migrate.linux.orphans import Orphans
 from migrate.linux.repair import CannotCarry, Checkpoint
 from migrate.linux.sockdiag import Lookup
 from migrate.linux.wire import Wire
 
+NOBODY = Holder(0, 0, 0)
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -60,8 +62,16 @@ def _host(address: Address, family: int) -> str:
 class Rebinder:
     """Everything it touches, it leaves as found: repair mode off, the port range restored, the programs running."""
 
-    def __init__(self, cgroup: Path, connections: Connections, wire: Wire, journal: Journal) -> None:
+    def __init__(
+        self,
+        cgroup: Path,
+        connections: Connections,
+        wire: Wire,
+        journal: Journal,
+        orphans: Orphans | None = None,
+    ) -> None:
         self._cgroup, self._connections, self._wire, self._journal = cgroup, connections, wire, journal
+        self._orphans = orphans
         self._freezer = Freezer(cgroup)
         self._lookup = Lookup()
         self._port_range = PORT_RANGE.read_text().strip()
@@ -82,7 +92,11 @@ class Rebinder:
         try:
             for index, order in enumerate(orders):
                 try:
-                    self._carry_one(index, order, *self._borrowed(order.old, where), lead)
+                    held = self._borrowed(order.old, where)
+                    if held is not None:
+                        self._carry_one(index, order, *held, lead)
+                    else:
+                        self._carry_orphan(index, order, lead)
                     outcomes.append(Outcome(order, None))
                 except CannotCarry as error:
                     outcomes.append(Outcome(order, str(error)))
@@ -119,15 +133,16 @@ class Rebinder:
         found = holders(processes(self._cgroup), set(inodes))
         return {inodes[inode]: holder for inode, holder in found.items()}
 
-    def _borrowed(self, pair: FourTuple, where: dict[FourTuple, Holder]) -> tuple[Holder, socket.socket]:
-        """The socket of this pair: where it was found before, or, if it has meanwhile changed hands, wherever it is."""
+    def _borrowed(self, pair: FourTuple, where: dict[FourTuple, Holder]) -> tuple[Holder, socket.socket] | None:
+        """The socket of this pair: where it was found before, or, if it has meanwhile changed hands, wherever it is.
+        None where no program holds it."""
         holder = where.get(pair)
         sock = borrow(holder) if holder else None
         if sock is None:
             holder = self.find([pair]).get(pair)
             sock = borrow(holder) if holder else None
         if holder is None:
-            raise CannotCarry("no program holds its socket")
+            return None
         if sock is None:
             raise CannotCarry("its program has just let go of it")
         return holder, sock
@@ -158,6 +173,44 @@ class Rebinder:
                 self._journal.phase(index, Phase.DONE)
                 raise
 
+    def _carry_orphan(self, index: int, order: Order, lead: Callable[[Order, Checkpoint], None]) -> None:
+        """A socket that its program has closed.  Its successor is there, silent, before it ends."""
+        if self._orphans is None:
+            raise CannotCarry("no program holds its socket, and this kernel does not let a closed one be read")
+        image = self._orphans(order.old)
+        image.acknowledge(order.snd_una, order.peer_window)
+        image.local, image.remote = _ends(order.new, image.family)
+        if order.preload:
+            image.options &= ~1
+        self._journal.take(index, order, NOBODY, 0)
+        self._journal.image(index, image)
+        self._replace_orphan(order, image, lead)
+        self._journal.phase(index, Phase.DONE)
+
+    def _replace_orphan(self, order: Order, image: Checkpoint, lead: Callable[[Order, Checkpoint], None]) -> None:
+        if order.old == order.new:
+            orphans.end(order.old, image.rcv_nxt, self._wire.feed, self._lookup)
+        self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
+        try:
+            orphans.rebuild(image, order.new, self._only_port, self._wire.feed)
+        except (CannotCarry, OSError):
+            self._connections.remove(order.new)
+            raise
+        if order.old != order.new:
+            orphans.end(order.old, image.rcv_nxt, self._wire.feed, self._lookup)
+        lead(order, image)
+        orphans.release(image, order.new, self._wire.feed)
+
+    def _recover_orphan(self, entry: Entry, lead: Callable[[Order, Checkpoint], None]) -> str | None:
+        """The worker may have left a successor that has not all the data: it ends before it has said anything."""
+        order, image = entry.order, entry.image
+        if image is None:
+            return "undone: the daemon was killed before it began"
+        if order.new != order.old and self._lookup(order.new) is not None:
+            orphans.end(order.new, image.rcv_nxt, self._wire.feed, self._lookup)
+        self._replace_orphan(order, image, lead)
+        return None
+
     def _image(self, sock: socket.socket, order: Order, reuse: int) -> Checkpoint:
         image = repair.dump(sock)
         if (image.local, image.remote) != tuple(_ends(order.old, image.family)):
@@ -182,7 +235,7 @@ class Rebinder:
         repair.restore(sock, image, self._only_port)
         record(Phase.REBUILT)
         lead(order, image)
-        repair.send_again(sock, image)
+        ending.resume(sock, image, order.new, self._wire.feed)
         record(Phase.DONE)
 
     def _return(self, sock: socket.socket, order: Order, image: Checkpoint) -> None:
@@ -192,13 +245,15 @@ class Rebinder:
         self._connections.put(order.old, Negotiated.unpack(order.negotiated), b"")
         repair.enter(sock)
         repair.restore(sock, image, self._only_port)
-        repair.send_again(sock, image)
+        ending.resume(sock, image, order.old, self._wire.feed)
 
     def _put_back(self, sock: socket.socket, reuse: int) -> None:
         repair.leave(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
 
     def _recover_one(self, entry: Entry, lead: Callable[[Order, Checkpoint], None]) -> str | None:
+        if entry.holder == NOBODY:
+            return self._recover_orphan(entry, lead)
         sock = borrow(entry.holder)
         if sock is None:
             return "its program has let go of it"
@@ -218,7 +273,7 @@ class Rebinder:
             write_seq = sock.getsockopt(socket.IPPROTO_TCP, repair.TCP_QUEUE_SEQ) & 0xFFFFFFFF
             self._put_back(sock, image.reuse_address)
             lead(entry.order, image)
-            repair.send_again(sock, image, done=seq.diff(write_seq, image.snd_una))
+            ending.resume(sock, image, entry.order.new, self._wire.feed, done=seq.diff(write_seq, image.send_start))
         return None
 
     def _only_port(self, port: int) -> None:

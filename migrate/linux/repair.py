@@ -10,12 +10,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import secrets
+import select
 import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from migrate.core import seq
+from migrate.core.tuples import TcpState
 
 TCP_REPAIR = 19
 TCP_REPAIR_QUEUE = 20
@@ -32,7 +34,10 @@ SO_SNDBUFFORCE = 32
 IP_BIND_ADDRESS_NO_PORT = 24
 SIOCINQ, SIOCOUTQ, SIOCOUTQNSD = 0x541B, 0x5411, 0x894B
 
-TCP_ESTABLISHED = 1
+# Of the kernel's states: those in which the program has sent its FIN, and those in which the peer's has come.
+FIN_SENT = frozenset((TcpState.FIN_WAIT1, TcpState.FIN_WAIT2, TcpState.CLOSING, TcpState.LAST_ACK))
+FIN_RECEIVED = frozenset((TcpState.CLOSE_WAIT, TcpState.CLOSING, TcpState.LAST_ACK))
+CARRIED = frozenset((TcpState.ESTABLISHED, *FIN_SENT, *FIN_RECEIVED))
 
 _INFO = struct.Struct("BBBBBBBB")
 _WINDOW = struct.Struct("=IIIII")
@@ -47,8 +52,8 @@ class CannotCarry(Exception):
 class Checkpoint:
     """All of a connection that its socket forgets in a rebind.
 
-    Sequence numbers are absolute; `send_data` begins at `snd_una`, `recv_data` ends at `rcv_nxt`; the window
-    fields are bytes, already scaled (struct tcp_repair_window).
+    Sequence numbers are absolute and count FINs, as the kernel's do; `send_data` begins at `snd_una`, `recv_data` ends
+    at `rcv_nxt`, or before the peer's FIN; the window fields are bytes, already scaled (struct tcp_repair_window).
     """
 
     family: int
@@ -73,6 +78,26 @@ class Checkpoint:
     window_clamp: int
     send_buffer: int
     buffer_locks: int
+    fin_acknowledged: bool = False
+    read_shut: bool = False  # by its program, SHUT_RD
+
+    @property
+    def fin_sent(self) -> bool:
+        return self.state in FIN_SENT
+
+    @property
+    def fin_received(self) -> bool:
+        return self.state in FIN_RECEIVED
+
+    @property
+    def send_start(self) -> int:
+        """Where the send queue of the rebuilt socket begins: a FIN that the peer has is sent once more, on paper."""
+        return seq.add(self.snd_una, -self.fin_acknowledged)
+
+    @property
+    def recv_end(self) -> int:
+        """Where its receive queue ends: the peer's FIN is given to it afterwards."""
+        return seq.add(self.rcv_nxt, -self.fin_received)
 
     @property
     def timestamps(self) -> bool:
@@ -96,8 +121,10 @@ class Checkpoint:
         """The peer has everything before `ack`; `window` is its window field as it came.  Raises `CannotCarry` for an
         ack outside of what was sent."""
         done = seq.diff(ack, self.snd_una)
-        if not 0 <= done <= len(self.send_data):
-            raise CannotCarry(f"the peer acknowledges {ack}, outside of {self.snd_una}+{len(self.send_data)}")
+        outstanding = len(self.send_data) + (self.fin_sent and not self.fin_acknowledged)
+        if not 0 <= done <= outstanding:
+            raise CannotCarry(f"the peer acknowledges {ack}, outside of {self.snd_una}+{outstanding}")
+        self.fin_acknowledged |= done > len(self.send_data)
         self.snd_una = ack
         self.send_data = self.send_data[done:]
         if window is not None:
@@ -141,12 +168,13 @@ def dump(sock: socket.socket) -> Checkpoint:
     """The checkpoint of a socket that is in repair mode.  The socket stays as it was."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
     state, _, _, _, _, options, scales, _ = _INFO.unpack_from(info)
-    if state != TCP_ESTABLISHED:
+    if state not in CARRIED:
         raise CannotCarry(f"TCP state {state} is not carried")
     write_seq = _queue_seq(sock, SEND_QUEUE)
     rcv_nxt = _queue_seq(sock, RECV_QUEUE)
-    sent, waiting = _number(sock, SIOCOUTQ), _number(sock, SIOCINQ)
-    send_data, recv_data = _peek(sock, SEND_QUEUE, sent), _peek(sock, RECV_QUEUE, waiting)
+    sent, waiting = _number(sock, SIOCOUTQ), _number(sock, SIOCINQ)  # the first counts our FIN until it is acknowledged
+    fin_queued = state in FIN_SENT and sent > 0
+    send_data, recv_data = _peek(sock, SEND_QUEUE, sent - fin_queued), _peek(sock, RECV_QUEUE, waiting)
     sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, NO_QUEUE)
     window = _WINDOW.unpack(sock.getsockopt(socket.IPPROTO_TCP, TCP_REPAIR_WINDOW, _WINDOW.size))
     return Checkpoint(
@@ -172,7 +200,15 @@ def dump(sock: socket.socket) -> Checkpoint:
         window_clamp=sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP),
         send_buffer=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
         buffer_locks=sock.getsockopt(socket.SOL_SOCKET, SO_BUF_LOCK),
+        fin_acknowledged=state in FIN_SENT and not fin_queued,
+        read_shut=state not in FIN_RECEIVED and _hung_up(sock),
     )
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return any(events & select.POLLRDHUP for _, events in poll.poll(0))
 
 
 PortRange = Callable[[int], None]
@@ -181,16 +217,16 @@ PortRange = Callable[[int], None]
 def restore(sock: socket.socket, image: Checkpoint, only_port: PortRange) -> None:
     """Rebuilds the connection on `sock`, which is in repair mode, between `image.local` and `image.remote`.
 
-    Ends in ESTABLISHED with repair off and nothing sent; the data at and after snd_una is still to be handed to
-    `send_again`.  May be called again after it was interrupted anywhere.  `only_port(p)` makes p the one ephemeral port
-    of the namespace until `only_port(0)`.
+    Ends in ESTABLISHED with repair off and nothing sent; the rest is `ending.resume`'s.  May be called again after it
+    was interrupted anywhere.  `only_port(p)` makes p the one ephemeral port of the namespace until `only_port(0)`.
     """
     tcp = socket.IPPROTO_TCP
     disconnect(sock)
     sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # else the program finds ECONNABORTED there
     locked = sock.getsockname()[0] not in ("0.0.0.0", "::")
     sock.setsockopt(tcp, TCP_REPAIR, REPAIR_ON)
-    for queue, number in ((RECV_QUEUE, seq.add(image.rcv_nxt, -len(image.recv_data))), (SEND_QUEUE, image.snd_una)):
+    recv_start = seq.add(image.recv_end, -len(image.recv_data))
+    for queue, number in ((RECV_QUEUE, recv_start), (SEND_QUEUE, image.send_start)):
         sock.setsockopt(tcp, TCP_REPAIR_QUEUE, queue)
         sock.setsockopt(tcp, TCP_QUEUE_SEQ, _signed(number))
     sock.setsockopt(tcp, TCP_REPAIR_QUEUE, NO_QUEUE)
@@ -209,9 +245,10 @@ def restore(sock: socket.socket, image: Checkpoint, only_port: PortRange) -> Non
     if image.timestamps:
         sock.setsockopt(tcp, TCP_TIMESTAMP, _signed(image.timestamp))
     _write(sock, RECV_QUEUE, image.recv_data)
-    window = _WINDOW.pack(
-        image.rcv_nxt, image.snd_wnd, max(image.max_window, image.snd_wnd), image.rcv_wnd, image.rcv_wup
-    )
+    # The window that we have offered ends where it did, also where our ACK of the peer's FIN is taken back for now.
+    beyond = max(0, seq.diff(image.rcv_wup, image.recv_end))
+    rcv_wnd, rcv_wup = image.rcv_wnd + beyond, seq.add(image.rcv_wup, -beyond)
+    window = _WINDOW.pack(image.rcv_nxt, image.snd_wnd, max(image.max_window, image.snd_wnd), rcv_wnd, rcv_wup)
     sock.setsockopt(tcp, TCP_REPAIR_WINDOW, window)
     if sock.getsockname()[:2] != image.local:
         raise CannotCarry(f"the kernel bound it to {sock.getsockname()[0]}, not to {image.local[0]}")

@@ -73,7 +73,9 @@ class Lookup:
             found = self._netlink.get(SOCK_DIAG_BY_FAMILY, request)
         except FileNotFoundError:
             return None
-        return _entry(found[0]) if found else None
+        entry = _entry(found[0]) if found else None
+        # Where there is none, the kernel gives the listener that would take its SYN.
+        return entry if entry and entry.tuple == pair else None
 
     def close(self) -> None:
         self._netlink.close()

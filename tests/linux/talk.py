@@ -76,6 +76,22 @@ class Talk:
         self._sockets[number].sendall(pattern(start, count))
         return count
 
+    def fill(self, number: int, most: int) -> int:
+        """As many of the next bytes as the kernel takes at once; how many."""
+        sock, start = self._sockets[number], self._sent[number]
+        sock.setblocking(False)
+        try:
+            while (sent := self._sent[number] - start) < most:
+                self._sent[number] += sock.send(pattern(start + sent, min(1 << 20, most - sent)))
+        except BlockingIOError:
+            pass
+        finally:
+            sock.setblocking(True)
+        return self._sent[number] - start
+
+    def sent(self, number: int) -> int:
+        return self._sent[number]
+
     def send_meanwhile(self, number: int, count: int) -> int:
         """The same in a thread of its own; `join` waits for it."""
         self._threads[number] = threading.Thread(target=self.send, args=(number, count))
@@ -127,6 +143,14 @@ class Talk:
         threading.Thread(target=work, daemon=True).start()
         return times
 
+    def at_end(self, number: int) -> bool:
+        """Waits for what comes next: true if it is the end of the stream."""
+        return self._sockets[number].recv(1, socket.MSG_PEEK) == b""
+
+    def state(self, number: int) -> int:
+        """The kernel's number of its TCP state."""
+        return self._sockets[number].getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
     def unacknowledged(self, number: int) -> int:
         """Bytes that the peer's kernel has not said that it has."""
         return int(struct.unpack("=i", fcntl.ioctl(self._sockets[number], termios.TIOCOUTQ, bytes(4)))[0])
@@ -140,6 +164,10 @@ class Talk:
 
     def shutdown(self, number: int) -> int:
         self._sockets[number].shutdown(socket.SHUT_WR)
+        return number
+
+    def stop_reading(self, number: int) -> int:
+        self._sockets[number].shutdown(socket.SHUT_RD)
         return number
 
     def close(self, number: int) -> int:

@@ -1,0 +1,210 @@
+"""Connections that one side or both have begun to close: each of TCP's states is carried, whoever moves, both IP
+versions, several times in a row.
+
+What is to come still comes, every byte of it once; who has sent a FIN may not send again; the FIN that was received is
+still the end; and nothing that the peer has is sent again, its FIN neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from migrate.core import FIN, RST, Segment, TcpState
+from tests.linux import lab
+from tests.linux.test_moves import dropping
+from tests.topologies.inside import in_sandbox
+
+MORE = 20_000_000
+"""More than all buffers between two programs hold, so that the FIN behind it waits."""
+MOVES = 3
+
+
+class Pair:
+    """One connection from `one` to `two` in the lab, and its moves."""
+
+    def __init__(self, place: lab.Lab, talkers: tuple[lab.Talker, lab.Talker], version: int) -> None:
+        self.place, self.version = place, version
+        self.client, self.server = talkers
+        self.number = lab.connect(self.client, self.server, version)
+        lab.both_ways(self.client, self.server, self.number)
+        for talker in talkers:
+            lab.until(lambda talker=talker: talker("unacknowledged", self.number) == 0, "all has arrived")  # type: ignore[misc]
+        self.name = place.daemons["one"].name_of(self.client("names", self.number))
+
+    @property
+    def states(self) -> tuple[TcpState, TcpState]:
+        return TcpState(self.client("state", self.number)), TcpState(self.server("state", self.number))
+
+    def come_to(self, client: TcpState, server: TcpState) -> None:
+        lab.until(lambda: self.states == (client, server), f"{client.name} and {server.name}, now {self.states}")
+
+    def move(self, mover: str, number: int) -> None:
+        """Without waiting for what was under way to arrive."""
+        before = [len(self._moved(daemon)) for daemon in self.place.daemons.values()]
+        to = lab.address(self.version, number)
+        answer = self.place.daemons[mover].ask(do="migrate", to=to, connection=self.name)
+        assert answer == {"result": [{"connection": self.name, "result": "under way"}]}, answer
+        for daemon, count in zip(self.place.daemons.values(), before, strict=True):
+            lab.until(lambda d=daemon, c=count: len(self._moved(d)) > c, f"moved on {daemon.host.name}")  # type: ignore[misc]
+
+    def _moved(self, daemon: lab.Daemon) -> list[object]:
+        return [event for event in daemon.events("migrated") if event["connection"] == self.name]
+
+    def move_often(self, mover: str) -> None:
+        first = {"one": 11, "two": 21}[mover]
+        for number in range(MOVES):
+            self.move(mover, first + number % 2)
+
+
+def halves() -> Iterator[tuple[int, lab.Lab, tuple[lab.Talker, lab.Talker]]]:
+    """Both IP versions in one lab, with addresses to move to."""
+    with lab.lab() as place:
+        talkers = lab.talkers(place)
+        for version in lab.VERSIONS:
+            for host, numbers in ((place.one, (11, 12)), (place.two, (21, 22))):
+                for number in numbers:
+                    place.add(host, version, number)
+            yield version, place, talkers
+        for host in (place.one, place.two):
+            lab.assert_untouched(host)
+
+
+MOVERS = ("one", "two")
+
+
+def of_port(seen: list[lab.Seen], port: int) -> list[Segment]:
+    return [one.segment for one in seen if port in (one.segment.sport, one.segment.dport)]
+
+
+def fins(segments: list[Segment]) -> int:
+    return sum(bool(one.flags & FIN) for one in segments)
+
+
+@in_sandbox
+def test_fin_wait2_and_close_wait() -> None:
+    """The common half-closed connection: a request is over, the answer is still to come."""
+    for version, place, talkers in halves():
+        client, server = talkers
+        for mover in MOVERS:
+            for read in (True, False):
+                pair = Pair(place, talkers, version)
+                client("send", pair.number, 700)
+                client("shutdown", pair.number)
+                pair.come_to(TcpState.FIN_WAIT2, TcpState.CLOSE_WAIT)
+                if read:
+                    assert server("receive", pair.number, 700) == "right"
+                    assert server("at_end", pair.number) is True
+                with lab.captured(place.one) as seen:
+                    pair.move_often(mover)
+                    pair.come_to(TcpState.FIN_WAIT2, TcpState.CLOSE_WAIT)
+                    if not read:
+                        assert server("receive", pair.number, 700) == "right"
+                    assert server("at_end", pair.number) is True
+                    assert client("send", pair.number, 1) == "EPIPE"
+                    lab.say(server, client, pair.number, 100_000)
+                port = client("names", pair.number)[1]
+                assert fins(of_port(seen, port)) == 0, "a FIN that the peer has was sent again"
+                assert not [one for one in of_port(seen, port) if one.flags & RST]
+                server("shutdown", pair.number)
+                assert client("at_end", pair.number) is True
+                lab.until(lambda: server("state", pair.number) == TcpState.CLOSE, "closed in order")  # noqa: B023
+
+
+@in_sandbox
+def test_fin_wait1_with_a_fin_that_waits_behind_data() -> None:
+    for version, place, talkers in halves():
+        client, server = talkers
+        for mover in MOVERS:
+            pair = Pair(place, talkers, version)
+            client("fill", pair.number, MORE)
+            sent = client("sent", pair.number) - 1000
+            client("shutdown", pair.number)
+            pair.come_to(TcpState.FIN_WAIT1, TcpState.ESTABLISHED)
+            pair.move_often(mover)
+            assert pair.states == (TcpState.FIN_WAIT1, TcpState.ESTABLISHED)
+            lab.say(server, client, pair.number)
+            assert server("receive", pair.number, sent) == "right"
+            assert server("at_end", pair.number) is True
+            pair.come_to(TcpState.FIN_WAIT2, TcpState.CLOSE_WAIT)
+            pair.move(mover, {"one": 12, "two": 22}[mover])
+            lab.say(server, client, pair.number)
+            server("shutdown", pair.number)
+            assert client("at_end", pair.number) is True
+
+
+@in_sandbox
+def test_fin_wait1_with_a_fin_that_was_lost_or_whose_ack_was() -> None:
+    for version, place, talkers in halves():
+        client, server = talkers
+        for mover in MOVERS:
+            for lost in (True, False):
+                pair = Pair(place, talkers, version)
+                port = client("names", pair.number)[1]
+                what = f"tcp sport {port} tcp flags & fin == fin" if lost else f"iifname != lo tcp dport {port}"
+                with dropping(place.two if lost else place.one, version, what), lab.captured(place.one) as seen:
+                    client("shutdown", pair.number)
+                    arrived = TcpState.ESTABLISHED if lost else TcpState.CLOSE_WAIT
+                    pair.come_to(TcpState.FIN_WAIT1, arrived)
+                    pair.move(mover, {"one": 11, "two": 21}[mover])
+                    pair.come_to(TcpState.FIN_WAIT1 if lost else TcpState.FIN_WAIT2, arrived)
+                new = lab.ip(lab.address(version, {"one": 11, "two": 21}[mover]))
+                there = [one for one in of_port(seen, port) if new in (one.src, one.dst)]
+                assert (fins(there) > 0) is lost, "the FIN is sent again if the peer has not got it, and only then"
+                pair.come_to(TcpState.FIN_WAIT2, TcpState.CLOSE_WAIT)
+                assert server("at_end", pair.number) is True
+                lab.say(server, client, pair.number)
+                server("shutdown", pair.number)
+                assert client("at_end", pair.number) is True
+
+
+@in_sandbox
+def test_last_ack_of_a_host_whose_peer_moves() -> None:
+    for version, place, talkers in halves():
+        client, server = talkers
+        for closer, last, mover in ((client, server, "one"), (server, client, "two")):
+            pair = Pair(place, talkers, version)
+            states = (TcpState.FIN_WAIT2, TcpState.LAST_ACK)
+            closer("shutdown", pair.number)
+            assert last("at_end", pair.number) is True
+            last("fill", pair.number, MORE)
+            sent = last("sent", pair.number) - 1000
+            last("shutdown", pair.number)
+            pair.come_to(*(states if mover == "one" else states[::-1]))
+            pair.move_often(mover)
+            assert pair.states == (states if mover == "one" else states[::-1])
+            assert closer("receive", pair.number, sent) == "right"
+            assert closer("at_end", pair.number) is True
+            pair.come_to(TcpState.CLOSE, TcpState.CLOSE)
+
+
+@in_sandbox
+def test_closing_of_a_host_whose_peer_moves() -> None:
+    """Both have sent a FIN; that of the host that stays is lost, again and again."""
+    for version, place, talkers in halves():
+        client, server = talkers
+        for mover, host in (("one", place.one), ("two", place.two)):
+            pair = Pair(place, talkers, version)
+            moving, staying = (client, server) if mover == "one" else (server, client)
+            port = client("names", pair.number)[1]
+            here = "dport" if mover == "one" else "sport"
+            with dropping(host, version, f"tcp {here} {port} tcp flags & fin == fin"):
+                staying("shutdown", pair.number)
+                moving("shutdown", pair.number)
+                states = (TcpState.FIN_WAIT2, TcpState.CLOSING)
+                pair.come_to(*(states if mover == "one" else states[::-1]))
+                pair.move_often(mover)
+                assert pair.states == (states if mover == "one" else states[::-1])
+            assert moving("at_end", pair.number) is True
+            assert staying("at_end", pair.number) is True
+            pair.come_to(TcpState.CLOSE, TcpState.CLOSE)  # what a program sees of TIME_WAIT
+
+
+@in_sandbox
+def test_a_direction_that_its_program_does_not_read_stays_shut() -> None:
+    for version, place, talkers in halves():
+        client, server = talkers
+        pair = Pair(place, talkers, version)
+        client("stop_reading", pair.number)
+        pair.move_often("one")
+        assert client("at_end", pair.number) is True
+        lab.say(client, server, pair.number)

@@ -1,0 +1,85 @@
+"""Sockets that their program has closed with data still to be sent, as servers of HTTP/1.0 do: every byte still
+arrives, and the end after it, whoever moves."""
+
+from __future__ import annotations
+
+from migrate.core import FIN, RST, TcpState
+from tests.linux import lab
+from tests.linux.test_halves import MORE, MOVERS, Pair, halves, of_port
+from tests.topologies.inside import in_sandbox
+
+
+def tcp_state(pair: Pair, host: str) -> str:
+    """Of the connection, which no program on this host need have any more."""
+    rows = [row for row in pair.place.daemons[host].connections() if row["connection"] == pair.name]
+    return str(rows[0]["tcp"]) if rows else "none"
+
+
+def orphan(pair: Pair) -> int:
+    """The program on `two` sends as much as it can and closes; how many bytes its peer has not read."""
+    pair.server("fill", pair.number, MORE)
+    count = pair.server("sent", pair.number) - 1000
+    assert pair.server("unacknowledged", pair.number) > 100_000, "nothing waits: this shows nothing"
+    pair.server("close", pair.number)
+    return int(count)
+
+
+@in_sandbox
+def test_what_a_closed_socket_has_still_to_send_arrives_whoever_moves() -> None:
+    for version, place, talkers in halves():
+        client, _ = talkers
+        for mover in MOVERS:
+            pair = Pair(place, talkers, version)
+            port = client("names", pair.number)[1]
+            count = orphan(pair)
+            with lab.captured(place.one) as seen:
+                pair.move_often(mover)
+                assert tcp_state(pair, "two") == TcpState.FIN_WAIT1.name
+                assert client("receive", pair.number, count) == "right"
+                assert client("at_end", pair.number) is True
+                client("close", pair.number)
+                lab.until(lambda: tcp_state(pair, "two") in ("none", "TIME_WAIT"), "it ends in order")  # noqa: B023
+            assert not [one for one in of_port(seen, port) if one.flags & RST]
+            assert [one for one in of_port(seen, port) if one.flags & FIN]
+
+
+@in_sandbox
+def test_a_closed_socket_whose_peer_had_closed_before() -> None:
+    for version, place, talkers in halves():
+        client, server = talkers
+        pair = Pair(place, talkers, version)
+        client("shutdown", pair.number)
+        assert server("at_end", pair.number) is True
+        count = orphan(pair)
+        pair.move_often("one")
+        assert tcp_state(pair, "two") == TcpState.LAST_ACK.name
+        assert client("receive", pair.number, count) == "right"
+        assert client("at_end", pair.number) is True
+        lab.until(lambda: tcp_state(pair, "two") == "none", "it ends in order")  # noqa: B023
+
+
+@in_sandbox
+def test_nothing_is_left_of_it() -> None:
+    """The successor is built outside of the programs' cgroup, so no callback tells of its end."""
+    for version, place, talkers in halves():
+        client, _ = talkers
+        pair = Pair(place, talkers, version)
+        count = orphan(pair)
+        pair.move("one", 11)
+        assert client("receive", pair.number, count) == "right"
+        client("close", pair.number)
+        lab.until(lambda: tcp_state(pair, "two") in ("none", "TIME_WAIT"), "it ends in order")  # noqa: B023
+        place.daemons["two"].kill_worker()
+        assert not [row for row in place.daemons["two"].migratable() if row["connection"] == pair.name]
+
+
+@in_sandbox
+def test_an_orphan_on_the_port_of_a_listener_that_goes_on() -> None:
+    for version, place, talkers in halves():
+        client, server = talkers
+        pair = Pair(place, talkers, version)
+        count = orphan(pair)
+        pair.move("two", 21)
+        other = Pair(place, talkers, version)
+        lab.both_ways(client, server, other.number)
+        assert client("receive", pair.number, count) == "right"
