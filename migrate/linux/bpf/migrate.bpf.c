@@ -579,6 +579,14 @@ static __always_inline __u32 harmless_tsval(struct __sk_buff *skb, const struct 
 	return bpf_htonl(tsval);
 }
 
+static __always_inline void forget_left(struct tuple *tuple)
+{
+	struct watch *watch = bpf_map_lookup_elem(&watches, tuple);
+
+	if (watch && !(watch->flags & (WATCH_SYNACK | WATCH_HOLD)) && !bpf_map_lookup_elem(&connections, tuple))
+		bpf_map_delete_elem(&watches, tuple);
+}
+
 static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settings *now, struct segment *segment)
 {
 	__u32 harmless[2] = { 0, 0 };
@@ -603,9 +611,10 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 			return TC_ACT_SHOT;
 		}
 	} else {
-		/* A new connection of whoever has the address now: the old one's silence does not bind it. */
+		/* A new connection of whoever has the address now: the silence that an old one has left does not bind
+		   it.  One that is still there keeps its own, whoever asks: MIGRATE_WAIT stays silent. */
 		if (now->watching)
-			bpf_map_delete_elem(&watches, &segment->tuple);
+			forget_left(&segment->tuple);
 		if (!usable)
 			return TC_ACT_UNSPEC;
 		handshake = bpf_map_lookup_elem(&handshakes, &segment->tuple);
