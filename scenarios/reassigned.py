@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.daemon_events import Told
 from migrate.core import ACK, SYN, Segment
 from migrate.linux.wire import Wire
 from scenarios import needs, reassigned_traces
 from scenarios.base import Context, Scenario
-from scenarios.daemon_events import Follower, Told
+from scenarios.following import Follower
 from scenarios.overhearing import Ear
 from scenarios.programs import (
     Download,
@@ -36,7 +37,7 @@ from scenarios.verdict import Check, Invalid
 from topologies.links import Cable
 from topologies.measure import LinkNotAsDeclared
 from topologies.profiles import PROFILES
-from topologies.reassigned import LINE, Reassigned
+from topologies.reassigned import Reassigned
 
 LINK = Cable(rate_bps=1_000_000, delay_s=0.03, queue_packets=100)
 OBJECT_BYTES = 400_000
@@ -65,7 +66,9 @@ class Stage:
     """SHA-256 of the server's objects, by name."""
     nginx: Nginx
 
-    def download(self, name: str, *options: str, stranger: bool = False, as_: str = "", port: int = Nginx.PORT) -> Download:
+    def download(
+        self, name: str, *options: str, stranger: bool = False, as_: str = "", port: int = Nginx.PORT
+    ) -> Download:
         host = self.topology.stranger if stranger else self.topology.mobile
         return Download(host, self.topology.server_address, name, self.out / (as_ or name), *options, port=port)
 
@@ -83,7 +86,9 @@ class Stage:
 
 class ReassignedScenario(Scenario):
     name = "reassigned"
-    claim = "A stranger at the old address, whose kernel answers with RST, ends nothing that comes back (slides 13, 20, 22)"
+    claim = (
+        "A stranger at the old address, whose kernel answers with RST, ends nothing that comes back (slides 13, 20, 22)"
+    )
     needs = (
         *needs.TOPOLOGY,
         *needs.MIGRATE,
@@ -103,7 +108,7 @@ class ReassignedScenario(Scenario):
             download = stage.download("object")
             with Ear(stage.topology.server, "server-eth0") as ear:
                 download.wait_for(AWAY_AT_BYTES, PATIENCE_SECONDS)
-                lost_at, numbers = self._lose_address(stage, ear)
+                lost_at, given_at, numbers = self._lose_address(stage, ear)
             context.step("back: the stranger has the address")
             resets = [numbers.reset(beyond) for beyond in INEXACT]
             _send(stage, resets)
@@ -114,6 +119,7 @@ class ReassignedScenario(Scenario):
             _send(stage, further)
             time.sleep(SILENT_RTOS * timeout)
             context.step("back: the mobile is at location 2")
+            arrived_at = time.time()
             stage.topology.arrive("loc2")
             status = download.finish(PATIENCE_SECONDS)
             wait_until_closed((stage.topology.mobile, stage.topology.server), PATIENCE_SECONDS)
@@ -124,6 +130,8 @@ class ReassignedScenario(Scenario):
             addresses=addresses,
             round_trip=stage.round_trip,
             lost_at=lost_at,
+            given_at=given_at,
+            arrived_at=arrived_at,
             rcv_nxt=numbers.rcv_nxt,
             retransmission_timeout=timeout,
             inexact=len(resets),
@@ -152,15 +160,19 @@ class ReassignedScenario(Scenario):
             with Ear(stage.topology.server, "server-eth0") as ear:
                 for download in downloads:
                     download.wait_for(AWAY_AT_BYTES, PATIENCE_SECONDS)
-                lost_at, _ = self._lose_address(stage, ear)
+                lost_at, given_at, _ = self._lose_address(stage, ear)
             context.step("gone: the stranger has the address, and keeps it")
-            logs = {"nginx": (stage.nginx.log, "104: Connection reset by peer"), "http.server": (python.log, "[Errno 104]")}
+            logs = {
+                "nginx": (stage.nginx.log, "104: Connection reset by peer"),
+                "http.server": (python.log, "[Errno 104]"),
+            }
             waiting = stage.wait_until_reset(len(downloads))
             told_at = _first_seen(logs, 2 * SHORT_MSL + PATIENCE_SECONDS)
             for connection in waiting:
                 name = connection.connection
                 stage.server_events.wait_for(
-                    lambda one, name=name: one.event == "reset" and one.connection == name, PATIENCE_SECONDS  # type: ignore[misc]
+                    lambda one, name=name: one.event == "reset" and one.connection == name,
+                    PATIENCE_SECONDS,  # type: ignore[misc]
                 )
             left = stage.topology.server.run(["ss", "-Htn", "state", "established"]).stdout.splitlines()
             unaware = [download.running for download in downloads]
@@ -171,6 +183,7 @@ class ReassignedScenario(Scenario):
             addresses=addresses,
             round_trip=stage.round_trip,
             lost_at=lost_at,
+            given_at=given_at,
             msl=SHORT_MSL,
             waiting={told.connection: told for told in waiting},
             ports={Nginx.PORT: "nginx", PythonServer.PORT: "http.server"},
@@ -193,7 +206,7 @@ class ReassignedScenario(Scenario):
             download = stage.download("object")
             with Ear(topology.server, "server-eth0") as ear:
                 download.wait_for(AWAY_AT_BYTES, PATIENCE_SECONDS)
-                lost_at, numbers = self._lose_address(stage, ear)
+                lost_at, _, numbers = self._lose_address(stage, ear)
                 [waiting] = stage.wait_until_reset()
                 context.step("newcomer: the stranger downloads too, from the old address")
                 port = numbers.remote[1]
@@ -272,15 +285,16 @@ class ReassignedScenario(Scenario):
             for follower in (stage.server_events, stage.mobile_events):
                 follower.look()
 
-    def _lose_address(self, stage: Stage, ear: Ear) -> tuple[float, Numbers]:
-        """The mobile's address goes to the stranger; when the mobile lost it, and where its connection was then."""
+    def _lose_address(self, stage: Stage, ear: Ear) -> tuple[float, float, Numbers]:
+        """The mobile's address goes to the stranger; when the mobile lost it, when the stranger had it, and where the
+        connection was then."""
         topology = stage.topology
         mobile = topology.mobile_address
         topology.leave()
         lost_at = time.time()
         last = ear.newest(lambda one: str(one.dst) == mobile and bool(one.flags & ACK) and bool(one.payload))
         topology.give_away()
-        return lost_at, Numbers((str(last.src), last.sport), (str(last.dst), last.dport), last.ack)
+        return lost_at, time.time(), Numbers((str(last.src), last.sport), (str(last.dst), last.dport), last.ack)
 
 
 def _send(stage: Stage, segments: list[Segment]) -> None:
@@ -313,5 +327,3 @@ def _first_seen(logs: dict[str, tuple[Path, str]], patience: float) -> dict[str,
                 seen[name] = time.time()
         time.sleep(0.002)
     return seen
-
-

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from analysis.daemon_events import Told
 from migrate.core import RST, Segment, seq
-from scenarios.daemon_events import Told
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Back:
     round_trip: float
     """Seconds, of small packets between the new location and the base station, measured beforehand."""
     lost_at: float
+    given_at: float
+    """When the stranger had the old address."""
+    arrived_at: float
+    """When the mobile was about to have the new one."""
     rcv_nxt: int
     """The server's, raw; the mobile had nothing more to say."""
     retransmission_timeout: float
@@ -59,6 +63,7 @@ class Gone:
     """The mobile's old one, the server's."""
     round_trip: float
     lost_at: float
+    given_at: float
     msl: float
     """Seconds, as the server's daemon was told."""
     waiting: Mapping[str, Told]

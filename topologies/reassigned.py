@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from topologies.links import Cable, CableLink, Veth
-from topologies.mobility import PREFIX_LENGTH, ETHERNET, MODEM, Mobility, MobilityTopo
+from topologies.mobility import ETHERNET, MODEM, PREFIX_LENGTH, Mobility, MobilityTopo
 from topologies.nodes import Host, NodeError
 from topologies.profiles import apply
 
