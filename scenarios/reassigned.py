@@ -75,13 +75,20 @@ class Stage:
     def wait_until_reset(self, count: int = 1, since: float = 0.0) -> list[Told]:
         """Until so many of the server's connections are in MIGRATE_WAIT."""
         named: dict[str, Told] = {}
+
+        def another(told: Told) -> bool:
+            return told.event == "waiting" and told.connection not in named
+
         while len(named) < count:
-            named_now = set(named)
-            one = self.server_events.wait_for(
-                lambda told: told.event == "waiting" and told.connection not in named_now, PATIENCE_SECONDS, since
-            )
+            one = self.server_events.wait_for(another, PATIENCE_SECONDS, since)
             named[one.connection] = one
         return list(named.values())
+
+    def wait_for_end(self, connection: str) -> None:
+        """Until this connection of the server's is reset."""
+        self.server_events.wait_for(
+            lambda told: told.event == "reset" and told.connection == connection, PATIENCE_SECONDS
+        )
 
 
 class ReassignedScenario(Scenario):
@@ -111,11 +118,13 @@ class ReassignedScenario(Scenario):
                 lost_at, given_at, numbers = self._lose_address(stage, ear)
             context.step("back: the stranger has the address")
             resets = [numbers.reset(beyond) for beyond in INEXACT]
+            tried_at = time.time()
             _send(stage, resets)
             [waiting] = stage.wait_until_reset()
             timeout = _retransmission_timeout(stage, numbers)
             further = [numbers.reset(), numbers.reset(), numbers.reset(1)]
             time.sleep(timeout)  # the stranger's kernel has no more to answer by then
+            tried_again_at = time.time()
             _send(stage, further)
             time.sleep(SILENT_RTOS * timeout)
             context.step("back: the mobile is at location 2")
@@ -135,6 +144,7 @@ class ReassignedScenario(Scenario):
             rcv_nxt=numbers.rcv_nxt,
             retransmission_timeout=timeout,
             inexact=len(resets),
+            tried_at=(tried_at, tried_again_at),
             further=len(further),
             waiting=waiting,
             server_events=tuple(stage.server_events.told),
@@ -168,12 +178,8 @@ class ReassignedScenario(Scenario):
             }
             waiting = stage.wait_until_reset(len(downloads))
             told_at = _first_seen(logs, 2 * SHORT_MSL + PATIENCE_SECONDS)
-            for connection in waiting:
-                name = connection.connection
-                stage.server_events.wait_for(
-                    lambda one, name=name: one.event == "reset" and one.connection == name,
-                    PATIENCE_SECONDS,  # type: ignore[misc]
-                )
+            for one in waiting:
+                stage.wait_for_end(one.connection)
             left = stage.topology.server.run(["ss", "-Htn", "state", "established"]).stdout.splitlines()
             unaware = [download.running for download in downloads]
             place = stage.topology.locations["loc1"]
@@ -215,9 +221,13 @@ class ReassignedScenario(Scenario):
                 other_status = other.finish(PATIENCE_SECONDS)
                 other_finished_at = time.time()
                 # The second SYN with the old port: the first has found the four numbers taken.
-                opening = lambda one: one.flags & (SYN | ACK) == SYN and one.sport == port  # noqa: E731
-                first = ear.wait_for(lambda one: opening(one) and str(one.src) == numbers.remote[0], PATIENCE_SECONDS)
-                ear.wait_for(lambda one: opening(one) and one.seq == first.seq, PATIENCE_SECONDS)
+
+                def opening(one: Segment) -> bool:
+                    ends = (str(one.src), one.sport, one.dport)
+                    return one.flags & (SYN | ACK) == SYN and ends == (numbers.remote[0], port, Nginx.PORT)
+
+                for _ in range(2):
+                    ear.wait_for(opening, PATIENCE_SECONDS)
             context.step("newcomer: the mobile is at location 2")
             arrived_at = time.time()
             topology.arrive("loc2")

@@ -44,6 +44,8 @@ class Back:
     """Seconds: the server's kernel's, when it waited."""
     inexact: int
     """RSTs not at rcv_nxt that were sent before the connection waited."""
+    tried_at: tuple[float, float]
+    """When these were sent, and those that follow."""
     further: int
     """RSTs that were sent while it waited, one at rcv_nxt at least."""
     waiting: Told

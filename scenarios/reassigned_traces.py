@@ -50,7 +50,12 @@ def back(context: Context, out: Path, seen: Back) -> list[Check]:
         {fixed: [(0.0, "server")], old: [(0.0, "mobile"), (seen.given_at, "stranger")], new: [(0.0, "mobile")]},
         [new],
         seen,
-        [Moment(seen.lost_at, "mobile", "address lost"), Moment(seen.arrived_at, "mobile", "new address")],
+        [
+            Moment(seen.lost_at, "mobile", "address lost"),
+            Moment(seen.arrived_at, "mobile", "new address"),
+            Moment(seen.tried_at[0], "stranger", "RSTs near rcv_nxt"),
+            Moment(seen.tried_at[1], "stranger", "more RSTs"),
+        ],
         seen.arrived_at + 1.0,
     )
     return reassigned_checks.back(context, seen, judged, at_server, at_stranger)
@@ -117,7 +122,7 @@ def newcomer(context: Context, out: Path, seen: Newcomer) -> list[Check]:
         "other-port": _judge(out, "reassigned-newcomer", _only(other, "the server"), seen.round_trip, "other-port"),
         "same-port": _judge(out, "reassigned-newcomer", _only(same, "the server"), seen.round_trip, "same-port"),
     }
-    return reassigned_checks.newcomer(context, seen, judged, at_server)
+    return reassigned_checks.newcomer(seen, judged, at_server)
 
 
 def _only(streams: list[Stream], where: str) -> Stream:

@@ -54,7 +54,7 @@ def make_figure(data: StatesData, title: str = "") -> Figure:
     places = {lane.name: float(len(data.lanes) - 1 - index) for index, lane in enumerate(data.lanes)}
     axes.set_xlim(0, data.end)
     axes.set_ylim(-0.75, len(data.lanes) - 0.35)
-    axes.set_yticks(list(places.values()), list(places))
+    axes.set_yticks([place + LANE_HEIGHT / 2 for place in places.values()], list(places))
     axes.tick_params(axis="y", length=0, labelsize=13)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("time (s)")
@@ -74,8 +74,8 @@ def make_figure(data: StatesData, title: str = "") -> Figure:
         _arrow(axes, arrow, places, data.end)
     for moment in data.moments:
         at = places[moment.lane]
-        axes.vlines([moment.time], at - 0.12, at + LANE_HEIGHT + 0.06, colors="black", linewidth=1.2)
-        axes.text(moment.time, at + LANE_HEIGHT + 0.08, moment.text, ha="center", va="bottom", fontsize=10)
+        axes.vlines([moment.time], at - 0.16, at + LANE_HEIGHT + 0.03, colors="black", linewidth=1.2)
+        axes.text(moment.time, at - 0.18, moment.text, ha="center", va="top", fontsize=10, zorder=6)
     figure.text(
         0.02, 1 - 0.35 / height, title or "States of the connection", fontsize=17, fontweight="bold", va="center"
     )

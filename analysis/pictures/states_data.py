@@ -85,7 +85,7 @@ def spans(
 
 
 def kind(packet: Packet, moved_to: frozenset[str]) -> str | None:
-    """ "5", "6" or "RST" if the packet is that segment; "7" if it may be one: an ACK without data from a new address."""
+    """Which of "5", "6" and "RST" the packet is; "7" if it may be one: an ACK without data from a new address."""
     if packet.flags & RST:
         return "RST"
     if packet.flags & SYN:

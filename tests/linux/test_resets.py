@@ -77,8 +77,8 @@ def test_a_true_looking_reset_makes_it_wait_and_a_migrate_syn_resumes_it() -> No
 
 
 def check_silence(place: lab.Lab, client: lab.Talker, numbers: Numbers, number: int) -> None:
-    """In MIGRATE_WAIT nothing is emitted, further RSTs are ignored, what arrives is taken without an ACK; and a stranger
-    who opens a connection with the same four numbers hears nothing (the kernel would challenge it)."""
+    """In MIGRATE_WAIT nothing is emitted, further RSTs are ignored, what arrives is taken without an ACK; and whoever
+    opens a connection with the same four numbers hears nothing (the kernel would challenge it)."""
     refusals = len(place.daemons["one"].events("ignored"))
     with lab.captured(place.two) as seen:
         client("send", number, 1000)
