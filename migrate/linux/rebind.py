@@ -177,7 +177,10 @@ class Rebinder:
         lead: Callable[[Order, Checkpoint], None],
         record: Callable[[Phase], None],
     ) -> None:
-        # The entry of the new pair comes first: the kernel's callback for the old one removes only that.
+        # The entry of the new pair comes first: the kernel's callback for the old one removes only that.  Where the two
+        # are the same, the callback's turn is before.
+        if order.new == order.old:
+            repair.disconnect(sock)
         self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
         repair.restore(sock, image, self._only_port)
         record(Phase.REBUILT)
@@ -188,9 +191,10 @@ class Rebinder:
     def _return(self, sock: socket.socket, order: Order, image: Checkpoint) -> None:
         """The socket has been taken apart and cannot have the new pair: it gets the old one again."""
         image.local, image.remote = _ends(order.old, image.family)
+        repair.enter(sock)
+        repair.disconnect(sock)  # before the entry is written: the kernel's callback for it removes entries
         self._connections.remove(order.new)
         self._connections.put(order.old, Negotiated.unpack(order.negotiated), b"")
-        repair.enter(sock)
         repair.restore(sock, image, self._only_port)
         repair.send_again(sock, image)
 

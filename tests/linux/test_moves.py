@@ -69,6 +69,23 @@ def test_a_download_survives_changes_of_the_servers_address() -> None:
 
 
 @in_sandbox
+def test_an_address_that_goes_and_comes_back_and_then_another() -> None:
+    """Both sockets are rebound to the very pair that they have, and are Migrate's afterwards as before."""
+
+    def move(place: lab.Lab, number: int) -> None:
+        if number < 2:
+            place.remove(place.one, version, 1)
+            place.daemons["one"].wait_event("suspended", number + 1)
+            place.add(place.one, version, 1)
+        else:
+            place.replace(place.one, version, 1, 11)
+
+    for version in lab.VERSIONS:
+        download_moved(version, move, moves=3)
+        lab.clear()
+
+
+@in_sandbox
 def test_make_before_break() -> None:
     """The new address is there first, the connection is told to use it, and then the old one goes: nothing is lost."""
 
