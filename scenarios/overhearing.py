@@ -13,6 +13,7 @@ from migrate.core import Segment, SegmentError
 from topologies.nodes import Host
 
 _EVERY_PROTOCOL = 3
+_SO_RCVBUFFORCE = 33  # beyond net.core.rmem_max
 
 
 class NotHeard(Exception):
@@ -26,7 +27,7 @@ class Ear:
         self._where = f"{interface} of {host.name}"
         with host.entered():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_EVERY_PROTOCOL))
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 22)
             self._socket.bind((interface, _EVERY_PROTOCOL))
 
     def wait_for(self, wanted: Callable[[Segment], bool], patience: float) -> Segment:

@@ -97,7 +97,7 @@ class PythonServer:
 
     def __init__(self, host: Host, root: Path, log: Path) -> None:
         self.log = log
-        argv = [sys.executable, "-u", "-m", "http.server", str(self.PORT), "--directory", str(root)]
+        argv = [sys.executable, "-u", "-m", "http.server", str(self.PORT), "--bind", "::", "--directory", str(root)]
         with log.open("w") as file:
             self._process = host.spawn(argv, stdout=file, stderr=file)
         end = time.monotonic() + READY_SECONDS

@@ -36,6 +36,7 @@ from scenarios.reassigned_seen import Back, Gone, Newcomer, NewcomerOutcome, Num
 from scenarios.verdict import Check, Invalid
 from topologies.links import Cable
 from topologies.measure import LinkNotAsDeclared
+from topologies.nodes import Host
 from topologies.profiles import PROFILES
 from topologies.reassigned import Reassigned
 
@@ -114,18 +115,21 @@ class ReassignedScenario(Scenario):
             context.step("back: downloading at location 1")
             download = stage.download("object")
             with Ear(stage.topology.server, "server-eth0") as ear:
+                download.wait_for(AWAY_AT_BYTES // 2, PATIENCE_SECONDS)
+                mobile = stage.topology.mobile_address
+                before = _numbers(ear, mobile)
+                resets = [before.reset(beyond) for beyond in INEXACT]
+                tried_at = time.time()
+                _send(stage.topology.base, resets)
                 download.wait_for(AWAY_AT_BYTES, PATIENCE_SECONDS)
                 lost_at, given_at, numbers = self._lose_address(stage, ear)
             context.step("back: the stranger has the address")
-            resets = [numbers.reset(beyond) for beyond in INEXACT]
-            tried_at = time.time()
-            _send(stage, resets)
             [waiting] = stage.wait_until_reset()
             timeout = _retransmission_timeout(stage, numbers)
             further = [numbers.reset(), numbers.reset(), numbers.reset(1)]
             time.sleep(timeout)  # the stranger's kernel has no more to answer by then
             tried_again_at = time.time()
-            _send(stage, further)
+            _send(stage.topology.stranger, further)
             time.sleep(SILENT_RTOS * timeout)
             context.step("back: the mobile is at location 2")
             arrived_at = time.time()
@@ -302,14 +306,20 @@ class ReassignedScenario(Scenario):
         mobile = topology.mobile_address
         topology.leave()
         lost_at = time.time()
-        last = ear.newest(lambda one: str(one.dst) == mobile and bool(one.flags & ACK) and bool(one.payload))
+        numbers = _numbers(ear, mobile)
         topology.give_away()
-        return lost_at, time.time(), Numbers((str(last.src), last.sport), (str(last.dst), last.dport), last.ack)
+        return lost_at, time.time(), numbers
 
 
-def _send(stage: Stage, segments: list[Segment]) -> None:
-    """By the stranger, from the address that it has now."""
-    with stage.topology.stranger.entered():
+def _numbers(ear: Ear, mobile: str) -> Numbers:
+    """Of the connection over which the server has just sent data to the mobile."""
+    last = ear.newest(lambda one: str(one.dst) == mobile and bool(one.flags & ACK) and bool(one.payload))
+    return Numbers((str(last.src), last.sport), (str(last.dst), last.dport), last.ack)
+
+
+def _send(host: Host, segments: list[Segment]) -> None:
+    """By this host, whoever they seem to come from."""
+    with host.entered():
         wire = Wire()
     for segment in segments:
         wire.send(segment)
@@ -319,7 +329,7 @@ def _send(stage: Stage, segments: list[Segment]) -> None:
 def _retransmission_timeout(stage: Stage, numbers: Numbers) -> float:
     """Seconds, as the server's kernel says of the connection to the old address."""
     address, port = numbers.remote
-    argv = ["ss", "-Htni", "state", "established", "dst", address, "dport", "=", f":{port}"]
+    argv = ["ss", "-Htni", "state", "established", "dst", f"[{address}]:{port}"]
     said = stage.topology.server.run(argv).stdout
     found = re.search(r"\brto:(\d+)", said)
     if not found:

@@ -53,7 +53,7 @@ def back(context: Context, out: Path, seen: Back) -> list[Check]:
         [
             Moment(seen.lost_at, "mobile", "address lost"),
             Moment(seen.arrived_at, "mobile", "new address"),
-            Moment(seen.tried_at[0], "stranger", "RSTs near rcv_nxt"),
+            Moment(seen.tried_at[0], "server", "RSTs near rcv_nxt"),
             Moment(seen.tried_at[1], "stranger", "more RSTs"),
         ],
         seen.arrived_at + 1.0,

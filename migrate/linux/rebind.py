@@ -17,6 +17,7 @@ from migrate.linux.journal import Entry, Journal, Order, Phase
 from migrate.linux.maps import Address, Connections, Negotiated
 from migrate.linux.repair import CannotCarry, Checkpoint
 from migrate.linux.sockdiag import Lookup
+from migrate.linux.source_rule import standing_in
 from migrate.linux.wire import Wire
 
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -153,10 +154,10 @@ class Rebinder:
             self._journal.image(index, image)
             try:
                 self._finish(sock, order, image, lead, lambda phase: self._journal.phase(index, phase))
-            except CannotCarry:
+            except (CannotCarry, OSError) as error:  # OSError: the new address has gone in this very moment
                 self._return(sock, order, image)
                 self._journal.phase(index, Phase.DONE)
-                raise
+                raise CannotCarry(str(error)) from error
 
     def _image(self, sock: socket.socket, order: Order, reuse: int) -> Checkpoint:
         image = repair.dump(sock)
@@ -195,7 +196,8 @@ class Rebinder:
         repair.disconnect(sock)  # before the entry is written: the kernel's callback for it removes entries
         self._connections.remove(order.new)
         self._connections.put(order.old, Negotiated.unpack(order.negotiated), b"")
-        repair.restore(sock, image, self._only_port)
+        with standing_in(order.old.remote_ip, order.old.local_ip):  # the old address may have gone long since
+            repair.restore(sock, image, self._only_port)
         repair.send_again(sock, image)
 
     def _put_back(self, sock: socket.socket, reuse: int) -> None:
