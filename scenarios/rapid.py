@@ -29,7 +29,7 @@ OBJECT_BYTES = 10_000_000
 AT_MOST_MOVES = 600
 LATE_MS = 300
 """How late a delayed segment is: a newer Migrate SYN is there long before."""
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 20.0
 
 RULES = {
     "5": "{action} migrate-syn 1{by} toward base",

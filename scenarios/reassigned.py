@@ -40,7 +40,7 @@ from topologies.nodes import Host
 from topologies.profiles import PROFILES
 from topologies.reassigned import Reassigned
 
-LINK = Cable(rate_bps=1_000_000, delay_s=0.03, queue_packets=100)
+LINK = Cable(rate_bps=1_000_000, delay_s=0.08, queue_packets=100)
 OBJECT_BYTES = 400_000
 LONG_OBJECT_BYTES = 8_000_000
 """More than a send buffer takes, so that a program has still something to write when its connection ends."""

@@ -99,16 +99,17 @@ def standing_in(remote: Address, source: Address) -> Iterator[None]:
     family, loopback = _family(remote), socket.if_nametoindex("lo")
     address = {"family": family, "index": loopback, "address": str(source), "prefixlen": source.max_prefixlen}
     way = {"family": family, "table": STAND_IN_TABLE, "dst": str(remote), "dst_len": remote.max_prefixlen}
+    local = way | {"oif": loopback, "prefsrc": str(source), "type": "local", "scope": _OF_THE_HOST}
     undo: list[tuple[Callable[..., object], dict[str, object]]] = []
     with IPRoute() as route:
         try:
-            for make, where, more in (
-                (route.addr, address, {"flags": _NO_DUPLICATE_DETECTION} if family == socket.AF_INET6 else {}),
-                (route.route, way, {"oif": loopback, "prefsrc": str(source), "type": "local", "scope": _OF_THE_HOST}),
-                (route.rule, way | {"priority": STAND_IN_PRIORITY}, {}),
+            for make, do, where, more in (
+                (route.addr, "add", address, {"flags": _NO_DUPLICATE_DETECTION} if source.version == 6 else {}),
+                (route.route, "replace", local, {}),
+                (route.rule, "add", way | {"priority": STAND_IN_PRIORITY}, {}),
             ):
                 try:
-                    make("add", **where, **more)
+                    make(do, **where, **more)
                 except NetlinkError as error:
                     if error.code != errno.EEXIST:
                         raise
@@ -119,5 +120,5 @@ def standing_in(remote: Address, source: Address) -> Iterator[None]:
             raise OSError(error.code, f"{source} cannot stand in: {error}") from error
         finally:
             for make, where in reversed(undo):
-                with suppress(NetlinkError):  # the route goes with the address
+                with suppress(NetlinkError):  # it has gone with its interface or its address
                     make("del", **where)

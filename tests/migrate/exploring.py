@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address
 
 from migrate.core import (
@@ -89,6 +89,21 @@ def _option(options: bytes) -> Migrate | None:
     return migrate_option(Segment(IPv4Address(0), 0, IPv4Address(0), 0, SYN, 0, options=options))
 
 
+_NUMBERS: dict[object, int] = {}
+_SEGMENTS: dict[int, Segment] = {}
+
+
+def _number(what: object) -> int:
+    """The same for equal things, so that they are compared in full only once."""
+    return _NUMBERS.setdefault(what, len(_NUMBERS))
+
+
+def _with(flight: tuple[int, ...], one: Segment) -> tuple[int, ...]:
+    number = _number(one)
+    _SEGMENTS[number] = one
+    return tuple(sorted((*flight, number)))
+
+
 @dataclass(frozen=True)
 class Line:
     """Of a host's script: addresses that it gets and loses at once; a stranger may get what it loses."""
@@ -101,7 +116,10 @@ class Line:
 class End:
     """One host: its machine, its socket, and the marks that the machine has set."""
 
-    __slots__ = ("addresses", "c", "end", "high", "marks", "nxt", "pair", "rcv", "script", "timers", "una", "was_reset")
+    __slots__ = (
+        *("addresses", "c", "end", "high", "known", "marks", "nxt", "pair", "rcv", "script", "timers", "una"),
+        "was_reset",
+    )
 
     def __init__(self, c: Connection, iss: int, irs: int, units: int, script: tuple[Line, ...]) -> None:
         self.c, self.pair = c, c.tuple
@@ -112,12 +130,13 @@ class End:
         self.timers: frozenset[Timer] = frozenset()
         self.addresses: Addresses = frozenset((c.tuple.local_ip,))  # type: ignore[arg-type]
         self.script, self.was_reset = script, False
+        self.known: int | None = None  # the number of its key
 
     def copy(self) -> End:
         new = End.__new__(End)
         for name in End.__slots__:
             setattr(new, name, getattr(self, name))
-        new.marks = dict(self.marks)
+        new.marks, new.known = dict(self.marks), None
         old = self.c
         new.c = c = Connection(old.tuple, old.ni, old.na, old.secret, old.initiator, old.msl, old.state)
         c.sent_count, c.confirmed_count, c.accepted_count = old.sent_count, old.confirmed_count, old.accepted_count
@@ -127,8 +146,13 @@ class End:
         c.asked, c.highest, c.recent, c.own = old.asked, old.highest, old.recent, old.own
         return new
 
-    def key(self) -> tuple[object, ...]:
-        """All that tells two states apart."""
+    def key(self) -> int:
+        """Equal for equal states."""
+        if self.known is None:
+            self.known = _number(self._all())
+        return self.known
+
+    def _all(self) -> tuple[object, ...]:
         c = self.c
         pending, accepted, verifying = c.pending, c.accepted, c.verifying
         for one in (pending, accepted, verifying):
@@ -159,74 +183,67 @@ class Budget:
 
 
 class World:
-    """Both ends and what is under way between them."""
+    """Both ends and what is under way between them: the numbers of segments, in order.  A step makes a new one, which
+    shares with the old one what does not change."""
 
     __slots__ = ("budget", "ends", "flight", "stranger")
 
-    def __init__(self, ends: tuple[End, End], flight: tuple[Segment, ...], budget: tuple[int, ...], stranger: Addresses):
+    def __init__(self, ends: list[End], flight: tuple[int, ...], budget: tuple[int, ...], stranger: Addresses) -> None:
         self.ends, self.flight, self.budget, self.stranger = ends, flight, budget, stranger
 
-    def copy(self, flight: tuple[Segment, ...]) -> World:
-        return World((self.ends[0].copy(), self.ends[1].copy()), flight, self.budget, self.stranger)
-
-    def spend(self, kind: int) -> None:
-        self.budget = tuple(left - (index == kind) for index, left in enumerate(self.budget))
+    def copy(self, which: int | None = None, flight: tuple[int, ...] | None = None, spent: int | None = None) -> World:
+        """For a step of one end, with that in flight, and out of that budget."""
+        ends = [end.copy() if index == which else end for index, end in enumerate(self.ends)]
+        budget = tuple(left - (index == spent) for index, left in enumerate(self.budget))
+        return World(ends, self.flight if flight is None else flight, budget, self.stranger)
 
     def key(self) -> tuple[object, ...]:
-        under_way: dict[Segment, int] = {}
-        for segment in self.flight:
-            under_way[segment] = under_way.get(segment, 0) + 1
-        ends = (self.ends[0].key(), self.ends[1].key())
-        return (*ends, frozenset(under_way.items()), self.budget, self.stranger)
+        """Equal for equal states."""
+        return (self.ends[0].key(), self.ends[1].key(), self.flight, self.budget, self.stranger)
 
     # ---- steps
 
     def steps(self) -> Iterator[tuple[str, bool, Callable[[], World]]]:
         """What may happen now: in words, whether it is a fault, and what it leads to."""
-        seen: set[Segment] = set()
-        for index, one in enumerate(self.flight):
-            if one in seen:
+        losses, duplicates, early_timeouts, reflections = self.budget
+        for index, number in enumerate(self.flight):
+            if index and self.flight[index - 1] == number:
                 continue
-            seen.add(one)
-            rest = self.flight[:index] + self.flight[index + 1 :]
-            yield f"deliver {_words(one)}", False, lambda one=one, rest=rest: self._delivered(one, rest)  # type: ignore[misc]
-            if self.budget[0]:
-                yield f"lose {_words(one)}", True, lambda rest=rest: self._spent(0, rest)  # type: ignore[misc]
-            if self.budget[1]:
-                more = (*self.flight, one)
-                yield f"double {_words(one)}", True, lambda more=more: self._spent(1, more)  # type: ignore[misc]
-            if self.budget[3] and one.flags == SYN:
-                back = (*self.flight, replace(one, src=one.dst, sport=one.dport, dst=one.src, dport=one.sport))
-                yield f"reflect {_words(one)}", True, lambda back=back: self._spent(3, back)  # type: ignore[misc]
+            one, rest = _SEGMENTS[number], self.flight[:index] + self.flight[index + 1 :]
+            yield f"deliver {_words(one)}", False, partial(self._delivered, one, rest)
+            if losses:
+                yield f"lose {_words(one)}", True, partial(self.copy, flight=rest, spent=0)
+            if duplicates:
+                yield f"double {_words(one)}", True, partial(self.copy, flight=_with(self.flight, one), spent=1)
+            if reflections and one.flags == SYN:
+                back = replace(one, src=one.dst, sport=one.dport, dst=one.src, dport=one.sport)
+                yield f"reflect {_words(one)}", True, partial(self.copy, flight=_with(self.flight, back), spent=3)
         for which, end in enumerate(self.ends):
+            name = "ab"[which]
             if end.script:
-                yield f"{'ab'[which]} moves", False, lambda which=which: self._moved(which)  # type: ignore[misc]
-            if Timer.RETRANSMIT in end.timers and (not self.flight or self.budget[2]):
+                yield f"{name} moves", False, partial(self._moved, which)
+            if Timer.RETRANSMIT in end.timers and (not self.flight or early_timeouts):
                 early = bool(self.flight)
-                yield f"{'ab'[which]}'s timeout", early, lambda which=which, early=early: self._expired(which, early)  # type: ignore[misc]
+                yield f"{name}'s timeout", early, partial(self._expired, which, Timer.RETRANSMIT, 2 if early else None)
             if not self.flight and end.una != end.end and not end.was_reset:
-                yield f"{'ab'[which]}'s data again", False, lambda which=which: self._again(which)  # type: ignore[misc]
+                yield f"{name}'s data again", False, partial(self._again, which)
             if not self.flight and Timer.TWO_MSL in end.timers and not any(other.script for other in self.ends):
-                yield f"{'ab'[which]}'s 2MSL", False, lambda which=which: self._two_msl(which)  # type: ignore[misc]
+                yield f"{name}'s 2MSL", False, partial(self._expired, which, Timer.TWO_MSL, None)
 
-    def _spent(self, kind: int, flight: tuple[Segment, ...]) -> World:
-        world = self.copy(flight)
-        world.spend(kind)
-        return world
-
-    def _delivered(self, one: Segment, rest: tuple[Segment, ...]) -> World:
-        world = self.copy(rest)
-        for which, end in enumerate(world.ends):
+    def _delivered(self, one: Segment, rest: tuple[int, ...]) -> World:
+        for which, end in enumerate(self.ends):
             if one.dst in end.addresses:
+                world = self.copy(which, rest)
                 world.deliver(which, one)
                 return world
+        world = self.copy(flight=rest)
         if one.dst in world.stranger and not one.flags & RST:
             number = (RST, one.ack, 0) if one.flags & ACK else (RST | ACK, 0, seq.add(one.seq, one.length))
-            world.flight += (FourTuple.of_arriving(one).segment(*number),)
+            world.flight = _with(rest, FourTuple.of_arriving(one).segment(*number))
         return world
 
     def _moved(self, which: int) -> World:
-        world = self.copy(self.flight)
+        world = self.copy(which)
         end = world.ends[which]
         line, end.script = end.script[0], end.script[1:]
         if line.loses:
@@ -239,22 +256,14 @@ class World:
             world.handle(which, Move(line.gets, end.position()))
         return world
 
-    def _expired(self, which: int, early: bool) -> World:
-        world = self.copy(self.flight)
-        if early:
-            world.spend(2)
-        world.ends[which].timers -= {Timer.RETRANSMIT}
-        world.handle(which, Expired(Timer.RETRANSMIT))
-        return world
-
-    def _two_msl(self, which: int) -> World:
-        world = self.copy(self.flight)
-        world.ends[which].timers -= {Timer.TWO_MSL}
-        world.handle(which, Expired(Timer.TWO_MSL))
+    def _expired(self, which: int, timer: Timer, spent: int | None) -> World:
+        world = self.copy(which, spent=spent)
+        world.ends[which].timers -= {timer}
+        world.handle(which, Expired(timer))
         return world
 
     def _again(self, which: int) -> World:
-        world = self.copy(self.flight)
+        world = self.copy(which)
         end = world.ends[which]
         end.nxt = end.una
         world.output(which)
@@ -355,7 +364,7 @@ class World:
 
     def emit(self, which: int, segment: Segment) -> None:
         if segment.src in self.ends[which].addresses:
-            self.flight += (segment,)
+            self.flight = _with(self.flight, segment)
 
     def kernel_emit(self, which: int, segment: Segment) -> None:
         pair = FourTuple(segment.src, segment.sport, segment.dst, segment.dport)
@@ -401,10 +410,12 @@ class World:
         """Without the segments to addresses that nobody has or will have."""
         there = self.ends[0].addresses | self.ends[1].addresses | self.stranger
         there |= {line.gets for end in self.ends for line in end.script if line.gets}
-        self.flight = tuple(one for one in self.flight if one.dst in there)
+        if any(_SEGMENTS[one].dst not in there for one in self.flight):
+            self.flight = tuple(one for one in self.flight if _SEGMENTS[one].dst in there)
         return self
 
 
+@lru_cache(None)
 def _words(one: Segment) -> str:
     number = str(_option(one.options).reqno) if one.flags == SYN else ""  # type: ignore[union-attr]
     kind = {SYN: "5", SYN | ACK: "6"}.get(one.flags, "RST" if one.flags & RST else "data" if one.payload else "ACK")
