@@ -6,7 +6,6 @@ lost, doubled and delayed in turn, by the modem that the mobile moves to.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -22,14 +21,15 @@ from scenarios.verdict import Check, Invalid
 from topologies.links import Cable
 from topologies.measure import LinkNotAsDeclared
 from topologies.mobility import Mobility
+from topologies.nodes import Host
 from topologies.profiles import PROFILES
 
 LINK = Cable(rate_bps=8_000_000, delay_s=0.02, queue_packets=100)
-OBJECT_BYTES = 10_000_000
+OBJECT_BYTES = 8_000_000
 AT_MOST_MOVES = 600
 LATE_MS = 300
 """How late a delayed segment is: a newer Migrate SYN is there long before."""
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 RULES = {
     "5": "{action} migrate-syn 1{by} toward base",
@@ -75,8 +75,6 @@ class _Walk:
         return MovedAway(move.lost_at, move.new.address, stage)
 
     def _wait(self, stage: str, since: float, address: str) -> None:
-        version = ipaddress.ip_address(address).version
-
         def asked(told: Told) -> bool:
             return told.event == "migrating" and told.cause.endswith(f" from {address}")
 
@@ -88,7 +86,6 @@ class _Walk:
             answer = f"request {number} from {address}"
             self.server.wait_for(lambda told: told.event == "answered" and told.cause == answer, PATIENCE_SECONDS)
             return
-        assert version in (4, 6)
         self.mobile.wait_for(
             lambda told: told.event == "migrated" and told.local[0] == address, PATIENCE_SECONDS, migrating.time
         )
@@ -119,7 +116,7 @@ class _Walk:
 
 class Rapid(Scenario):
     name = "rapid"
-    claim = "A mobile that moves on before its last migration is finished, 200 times over, loses nothing (experiments: rapid)"
+    claim = "A mobile that moves on before its last migration is finished, 200 times in one download, loses nothing"
     needs = (
         *needs.TOPOLOGY,
         *needs.MIGRATE,
@@ -157,7 +154,7 @@ class Rapid(Scenario):
             for modem in topology.modems.values():
                 modem.clear_rules()
             walk._wait("7 has come", moves[-1].lost_at, moves[-1].address)
-            ends = tuple(_ends(host) for host in (topology.mobile, topology.server))
+            ends = (_ends(topology.mobile, at_mobile=True), _ends(topology.server, at_mobile=False))
             status = download.finish(PATIENCE_SECONDS)
             wait_until_closed((topology.mobile, topology.server), PATIENCE_SECONDS)
             for capture in captures.values():
@@ -197,6 +194,11 @@ class Rapid(Scenario):
         raise AssertionError("a cycle has no end")
 
 
-def _ends(host: object) -> str:
-    """stub"""
-    return ""
+def _ends(host: Host, at_mobile: bool) -> str:
+    """The connection to nginx as this host's kernel has it: "MOBILE PORT - SERVER PORT"."""
+    said = host.run(["ss", "-Htn", "state", "established"]).stdout.splitlines()
+    pairs = [line.split()[2:4] for line in said]
+    ends = [pair if at_mobile else pair[::-1] for pair in pairs]
+    words = [" - ".join(end.replace("[", "").replace("]", "").rpartition(":")[::2][0] + " " + end.rpartition(":")[2]
+                        for end in pair) for pair in ends]  # fmt: skip
+    return ", ".join(words) or "none"
