@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from analysis import measures
 from analysis.capture import ACK, RST, SYN, Packet
 from analysis.daemon_events import Told, of
 from analysis.joining import full_count
@@ -173,13 +172,30 @@ def _astray(asked: Sequence[Request], packets: Sequence[Packet], flags: int, ans
 
 
 def _exact(server: Stream) -> list[Check]:
-    """Wherever a handshake ended and data followed, it went on from the byte that 7 asks for."""
-    wrong = whole = 0
-    for move in measures.moves(server):
-        data = [one for one in measures.data(server, sender=False, epochs=[move.epoch]) if one.time > move.ack.time]
-        if data:
-            whole += 1
-            wrong += data[0].seq != move.resumes_at(sender=False)
+    """Wherever a handshake ended and data followed, it went on from the byte that 7 asks for: not from one that a late
+    7 of an earlier migration names, and from none before what 6 said."""
+    whole = wrong = 0
+    known: set[bytes] = set()
+    place: tuple[str, int] | None = None  # where the newest request came from
+    oldest, named = 0, set[int]()  # what 6 said, and what has been acknowledged from there since
+    for one in server.segments:
+        option = migrate_option(one.packet) if one.from_initiator and one.has(SYN) else None
+        if option is not None:
+            if option.request not in known:
+                known.add(option.request)
+                place, named = (one.packet.src, one.packet.sport), set()
+        elif place is None:
+            continue
+        elif one.from_initiator:
+            if (one.packet.src, one.packet.sport) == place and one.ack is not None:
+                named.add(one.ack)
+        elif (one.packet.dst, one.packet.dport) == place:
+            if one.has(SYN | ACK):
+                oldest = one.seq + 1
+            elif one.length:
+                whole += 1
+                wrong += one.seq not in named or one.seq < oldest
+                place = None
     return [
         Check.at_least("migrations that data followed", ENOUGH_MOVES // 10, whole),
         Check.equal("of these, that go on from another byte than 7 asks for", 0, wrong),
