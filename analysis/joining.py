@@ -162,8 +162,8 @@ class Joiner:
         segment = connection.add(packet, index, mover)
         count = connection.counts.get(mover, 0)
         if option is not None:
-            count += (option.reqno - count) & REQNO_MASK
-        connection.counts[mover] = count
+            count = full_count(option.reqno, count)
+        connection.counts[mover] = max(count, connection.counts.get(mover, 0))
         initiator, responder = (src, dst) if mover else (dst, src)
         connection.epochs.append(Epoch(index, initiator, responder, segment, mover, count, joined_by))
         self._ways.pop((responder, initiator), None)
@@ -229,6 +229,14 @@ class Joiner:
                 if best is None or rank > best[0]:
                     best = rank, connection, mover
         return None if best is None else (best[1], best[2], "sequence")
+
+
+def full_count(reqno: int, last: int) -> int:
+    """The full count of a request whose last seven bits are `reqno`: the one nearest to the highest count so far, since
+    a request may come late, behind newer ones."""
+    step = (reqno - last) & REQNO_MASK
+    late = last + step - REQNO_MASK - 1
+    return late if step > REQNO_MASK // 2 and late > 0 else last + step
 
 
 def _window_shift(packet: Packet) -> int | None:

@@ -153,7 +153,7 @@ class BothWaysScenario(Scenario):
             ssl = " ssl" if "ssl_certificate" in more else ""
             listen = f"listen {port}{ssl}; listen [::]:{port}{ssl};"
             blocks.append(f"    server {{ {listen} root {self._root}; client_max_body_size 0; {more} }}\n")
-        Nginx(lab.server, self._root, work, "".join(blocks))
+        Nginx(lab.server, self._root, work, servers="".join(blocks))
 
     def _curl(self, name: str, port: int, url: str, files: tuple[Path, Path], *options: str | Path) -> Session:
         log = self._context.out / f"curl-{port}.log"

@@ -60,14 +60,16 @@ class Nginx:
 
     PORT = 8080
 
-    def __init__(self, host: Host, root: Path, work: Path, servers: str = "") -> None:
-        configuration, self._log = work / "nginx.conf", work / "nginx.log"
+    def __init__(self, host: Host, root: Path, work: Path, *, servers: str = "", error_level: str = "error") -> None:
+        """`servers`: further server blocks; `error_level` as in its error_log directive (a reset by the peer is told
+        from "info" on)."""
+        configuration, self.log = work / "nginx.conf", work / "nginx.log"
         configuration.write_text(
             f"""daemon off;
 user root;
 worker_processes 1;
 pid {work}/nginx.pid;
-error_log {self._log};
+error_log {self.log} {error_level};
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
@@ -80,26 +82,43 @@ http {{
 """
         )
         self._process = host.spawn(
-            ["nginx", "-p", work, "-e", self._log, "-c", configuration], stderr=subprocess.DEVNULL
+            ["nginx", "-p", work, "-e", self.log, "-c", configuration], stderr=subprocess.DEVNULL
         )
         end = time.monotonic() + READY_SECONDS
         while str(self.PORT) not in host.run(["ss", "-Htln", "sport", "=", f":{self.PORT}"]).stdout:
             if self._process.poll() is not None or time.monotonic() > end:
-                raise ProgramError(f"nginx on {host.name} does not start: {_last_line(self._log)}")
+                raise ProgramError(f"nginx on {host.name} does not start: {_last_line(self.log)}")
+            time.sleep(0.02)
+
+
+class PythonServer:
+    """Python's own HTTP server, which tells on stderr what the kernel told it."""
+
+    PORT = 8000
+
+    def __init__(self, host: Host, root: Path, log: Path) -> None:
+        self.log = log
+        argv = [sys.executable, "-u", "-m", "http.server", str(self.PORT), "--bind", "::", "--directory", str(root)]
+        with log.open("w") as file:
+            self._process = host.spawn(argv, stdout=file, stderr=file)
+        end = time.monotonic() + READY_SECONDS
+        while str(self.PORT) not in host.run(["ss", "-Htln", "sport", "=", f":{self.PORT}"]).stdout:
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise ProgramError(f"http.server on {host.name} does not start: {_last_line(log)}")
             time.sleep(0.02)
 
 
 class Download:
     """An unmodified curl, writing what it receives at once."""
 
-    def __init__(self, host: Host, server: str, name: str, target: Path, *options: str) -> None:
+    def __init__(self, host: Host, server: str, name: str, target: Path, *options: str, port: int = Nginx.PORT) -> None:
         self.target = target
         at = f"[{server}]" if ipaddress.ip_address(server).version == 6 else server
         self._errors = target.with_suffix(".curl.log")
         with self._errors.open("w") as errors:
             self._process = host.spawn(
                 ["curl", "--silent", "--show-error", "--fail", "--no-buffer", *options, "--output", target,
-                 f"http://{at}:{Nginx.PORT}/{name}"],
+                 f"http://{at}:{port}/{name}"],
                 stderr=errors,
             )  # fmt: skip
 

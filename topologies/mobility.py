@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from topologies.capture import Capture
 from topologies.links import Cable, CableLink, Veth
@@ -29,7 +29,7 @@ from topologies.shaping import has_tbf
 ETHERNET = Veth(rate_bps=100_000_000)
 MODEM = Cable(rate_bps=19_200, delay_s=0.05, queue_packets=100, arp=False)
 LOCATIONS = ("loc1", "loc2")
-_PREFIX_LENGTH = {4: 24, 6: 64}
+PREFIX_LENGTH = {4: 24, 6: 64}
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class MobilityTopo(LabTopo):
 class Mobility:
     """The running topology, with the mobile at location 1; a context manager. Must run in a sandbox."""
 
+    topo: ClassVar[type[MobilityTopo]] = MobilityTopo
+
     def __init__(
         self,
         *,
@@ -92,7 +94,7 @@ class Mobility:
         self.ethernet = ETHERNET if has_tbf() else Veth()
         first = replace(modem, arp=False, seed=2 * seed, losses=(*modem.losses, *losses))
         second = replace(modem, arp=False, seed=2 * seed + 1)
-        self.network = Network(MobilityTopo(ethernet=self.ethernet, modems=(first, second)))
+        self.network = Network(self.topo(ethernet=self.ethernet, modems=(first, second)))
         try:
             nodes = self.network.nodes
             self.server, self.base, self.mobile = nodes["server"], nodes["base"], nodes["mobile"]
@@ -111,7 +113,7 @@ class Mobility:
         return f"{network}2", f"{network}1"
 
     def _set_addresses(self) -> None:
-        length = _PREFIX_LENGTH[self.version]
+        length = PREFIX_LENGTH[self.version]
         self.server.add_address("server-eth0", f"{self.server_address}/{length}")
         self.base.add_address("base-eth0", f"{self.server_gateway}/{length}")
         self.server.neighbour("server-eth0", self.server_gateway, self.base.mac("base-eth0"))
@@ -170,7 +172,7 @@ class Mobility:
     def _lines(self, action: Literal["add", "del"], place: Location) -> list[str]:
         """`ip` commands for the mobile's address at a location."""
         device = f"dev {place.mobile_interface}"
-        line = f"address {action} {place.address}/{_PREFIX_LENGTH[self.version]} {device}"
+        line = f"address {action} {place.address}/{PREFIX_LENGTH[self.version]} {device}"
         if action == "del":
             return [line]
         # The neighbour at each arrival: the kernel forgets an interface's neighbours with its last address.
@@ -214,9 +216,13 @@ class Mobility:
 
     def capture(self, directory: Path) -> dict[str, Capture]:
         """Capture at the server and on the mobile's two modems, into `directory`/server.pcap, loc1.pcap, loc2.pcap."""
-        points = {"server": (self.server, "server-eth0")}
-        points |= {place.name: (self.mobile, place.mobile_interface) for place in self.locations.values()}
+        points = self._vantage_points()
         return {name: host.capture(interface, directory / f"{name}.pcap") for name, (host, interface) in points.items()}
+
+    def _vantage_points(self) -> dict[str, tuple[Host, str]]:
+        """Hosts and interfaces at which to capture, by the name of the capture."""
+        points = {"server": (self.server, "server-eth0")}
+        return points | {place.name: (self.mobile, place.mobile_interface) for place in self.locations.values()}
 
     def stop(self) -> None:
         """Take everything down. Idempotent."""

@@ -168,7 +168,7 @@ class Effects:
         The program learns it as from the peer itself: connection refused."""
         self._log.write("", "", "refused", f"{synack.src} answers Migrate-Permitted with another curve")
         self.refuse("", pair.segment(RST, synack.ack))
-        self._wire.feed(_arriving(pair, RST | ACK, synack.seq, synack.ack))
+        self.feed(_arriving(pair, RST | ACK, synack.seq, synack.ack))
 
     def _carry(self, batch: list[tuple[Managed, Rebind]]) -> None:
         by_pair = {action.old: managed for managed, action in batch}
@@ -223,12 +223,15 @@ class Effects:
         )
 
     def feed(self, segment: Segment) -> None:
-        """Hands this host's kernel a segment that was kept from it."""
-        self._wire.feed(segment)
+        """Hands this host's kernel a segment that was kept from it; without the address that it is for, it is lost."""
+        try:
+            self._wire.feed(segment)
+        except OSError as error:
+            self._log.write("", "", "not-fed", f"a segment from {segment.src} for {segment.dst}: {error.strerror}")
 
     def _feed(self, managed: Managed, pair: FourTuple) -> None:
         for held in managed.held.pop(pair, []):
-            self._wire.feed(held)
+            self.feed(held)
 
     def _drop(self, managed: Managed, pair: FourTuple) -> None:
         managed.held.pop(pair, None)
@@ -244,7 +247,7 @@ class Effects:
         """Lets the kernel itself say where it stands: it answers a probe below its window (RFC 9293, 3.10.7.4)."""
         position = self._probe(pair)
         if position is not None:
-            self._wire.feed(_arriving(pair, ACK, seq.add(position.rcv_wup, -1), position.snd_una))
+            self.feed(_arriving(pair, ACK, seq.add(position.rcv_wup, -1), position.snd_una))
 
     def _reset(self, managed: Managed) -> None:
         """The program sees what it would have seen at once without Migrate: the kernel gets the RST now."""
@@ -252,7 +255,7 @@ class Effects:
         position = self._probe(pair)
         self._switchboard.mark(pair, remove=WATCH_ALL)
         if position is not None:
-            self._wire.feed(_arriving(pair, RST, position.rcv_nxt))
+            self.feed(_arriving(pair, RST, position.rcv_nxt))
 
     def _disarm(self, managed: Managed, timer: Timer) -> None:
         handle = managed.timers.pop(timer, None)

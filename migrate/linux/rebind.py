@@ -18,6 +18,7 @@ from migrate.linux.maps import Address, Connections, Negotiated
 from migrate.linux.orphans import Orphans
 from migrate.linux.repair import CannotCarry, Checkpoint
 from migrate.linux.sockdiag import Lookup
+from migrate.linux.source_rule import standing_in
 from migrate.linux.wire import Wire
 
 NOBODY = Holder(0, 0, 0)
@@ -168,10 +169,10 @@ class Rebinder:
             self._journal.image(index, image)
             try:
                 self._finish(sock, order, image, lead, lambda phase: self._journal.phase(index, phase))
-            except CannotCarry:
+            except (CannotCarry, OSError) as error:  # OSError: the new address has gone in this very moment
                 self._return(sock, order, image)
                 self._journal.phase(index, Phase.DONE)
-                raise
+                raise CannotCarry(str(error)) from error
 
     def _carry_orphan(self, index: int, order: Order, lead: Callable[[Order, Checkpoint], None]) -> None:
         """A socket that its program has closed.  Its successor is there, silent, before it ends."""
@@ -230,7 +231,10 @@ class Rebinder:
         lead: Callable[[Order, Checkpoint], None],
         record: Callable[[Phase], None],
     ) -> None:
-        # The entry of the new pair comes first: the kernel's callback for the old one removes only that.
+        # The entry of the new pair comes first: the kernel's callback for the old one removes only that.  Where the two
+        # are the same, the callback's turn is before.
+        if order.new == order.old:
+            repair.disconnect(sock)
         self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
         repair.restore(sock, image, self._only_port)
         record(Phase.REBUILT)
@@ -241,10 +245,12 @@ class Rebinder:
     def _return(self, sock: socket.socket, order: Order, image: Checkpoint) -> None:
         """The socket has been taken apart and cannot have the new pair: it gets the old one again."""
         image.local, image.remote = _ends(order.old, image.family)
+        repair.enter(sock)
+        repair.disconnect(sock)  # before the entry is written: the kernel's callback for it removes entries
         self._connections.remove(order.new)
         self._connections.put(order.old, Negotiated.unpack(order.negotiated), b"")
-        repair.enter(sock)
-        repair.restore(sock, image, self._only_port)
+        with standing_in(order.old.remote_ip, order.old.local_ip):  # the old address may have gone long since
+            repair.restore(sock, image, self._only_port)
         ending.resume(sock, image, order.old, self._wire.feed)
 
     def _put_back(self, sock: socket.socket, reuse: int) -> None:

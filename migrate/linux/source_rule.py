@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -19,6 +19,9 @@ from migrate.linux.maps import Address
 
 TABLE = 0xC0DE
 PRIORITY = 1  # right behind the rule for the host's own addresses
+STAND_IN_TABLE, STAND_IN_PRIORITY = TABLE + 1, 0  # before that one
+
+_NO_DUPLICATE_DETECTION, _OF_THE_HOST = 0x02, 254
 
 
 def _family(address: Address) -> int:
@@ -55,16 +58,16 @@ def _pop(route: IPRoute, remote: Address) -> None:
 def remove_all(route: IPRoute) -> None:
     """Removes our rules and routes, also those that a killed daemon left."""
     for family in (socket.AF_INET, socket.AF_INET6):
-        for rule in route.get_rules(family=family):
-            if rule.get("table") == TABLE and rule.get("priority") == PRIORITY:
-                route.rule(
-                    "del", family=family, table=TABLE, priority=PRIORITY, dst=rule.get("dst"), dst_len=rule["dst_len"]
-                )
-        try:
-            route.flush_routes(family=family, table=TABLE)
-        except NetlinkError as error:
-            if error.code != errno.ENOENT:
-                raise
+        for table, priority in ((TABLE, PRIORITY), (STAND_IN_TABLE, STAND_IN_PRIORITY)):
+            for rule in route.get_rules(family=family):
+                if rule.get("table") == table and (rule.get("priority") or 0) == priority:
+                    where = {"dst": rule.get("dst"), "dst_len": rule["dst_len"]}
+                    route.rule("del", family=family, table=table, priority=priority, **where)
+            try:
+                route.flush_routes(family=family, table=table)
+            except NetlinkError as error:
+                if error.code != errno.ENOENT:
+                    raise
 
 
 @contextmanager
@@ -85,3 +88,37 @@ def speaking_from(route: IPRoute, pairs: Iterable[tuple[Address, Address]]) -> I
     finally:
         for remote in pushed:
             _pop(route, remote)
+
+
+@contextmanager
+def standing_in(remote: Address, source: Address) -> Iterator[None]:
+    """Connections made meanwhile to `remote` come from `source`, whether the host has that address and a route or not:
+    for a socket that gets back the pair that it had.  The loopback interface stands in, so nothing may be sent.
+
+    Raises OSError."""
+    family, loopback = _family(remote), socket.if_nametoindex("lo")
+    address = {"family": family, "index": loopback, "address": str(source), "prefixlen": source.max_prefixlen}
+    way = {"family": family, "table": STAND_IN_TABLE, "dst": str(remote), "dst_len": remote.max_prefixlen}
+    local = way | {"oif": loopback, "prefsrc": str(source), "type": "local", "scope": _OF_THE_HOST}
+    undo: list[tuple[Callable[..., object], dict[str, object]]] = []
+    with IPRoute() as route:
+        try:
+            for make, do, where, more in (
+                (route.addr, "add", address, {"flags": _NO_DUPLICATE_DETECTION} if source.version == 6 else {}),
+                (route.route, "replace", local, {}),
+                (route.rule, "add", way | {"priority": STAND_IN_PRIORITY}, {}),
+            ):
+                try:
+                    make(do, **where, **more)
+                except NetlinkError as error:
+                    if error.code != errno.EEXIST:
+                        raise
+                else:
+                    undo.append((make, where))
+            yield
+        except NetlinkError as error:
+            raise OSError(error.code, f"{source} cannot stand in: {error}") from error
+        finally:
+            for make, where in reversed(undo):
+                with suppress(NetlinkError):  # it has gone with its interface or its address
+                    make("del", **where)

@@ -1,8 +1,8 @@
 """migrated, and a worker that is slow or dies where it is told to: `python -m tests.linux.odd ARGUMENTS`.
 
 What it is to do stands in a file, which is looked at each time that one of the `POINTS` is passed: "die POINT"
-(kill -9, once: the file is removed first) or "slow POINT" (a tenth of a second, each time).  Only the worker obeys, not
-the guardian that clears up after it.
+(kill -9, once: the file is removed first), "slow POINT" (a tenth of a second, each time) or "lose:ADDRESS@DEVICE POINT"
+(the host loses that address, once).  Only the worker obeys, not the guardian that clears up after it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -67,6 +68,10 @@ def _pass(point: str, file: Path) -> None:
         time.sleep(SLOW_SECONDS)
         return
     file.unlink()
+    if what.startswith("lose:"):
+        address, _, device = what.removeprefix("lose:").partition("@")
+        subprocess.run(["ip", "address", "del", address, "dev", device], check=True)
+        return
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -69,6 +69,48 @@ def test_a_download_survives_changes_of_the_servers_address() -> None:
 
 
 @in_sandbox
+def test_an_address_that_goes_and_comes_back_and_then_another() -> None:
+    """Both sockets are rebound to the very pair that they have, and are Migrate's afterwards as before."""
+
+    def move(place: lab.Lab, number: int) -> None:
+        if number < 2:
+            place.remove(place.one, version, 1)
+            place.daemons["one"].wait_event("suspended", number + 1)
+            place.add(place.one, version, 1)
+        else:
+            place.replace(place.one, version, 1, 11)
+
+    for version in lab.VERSIONS:
+        download_moved(version, move, moves=3)
+        lab.clear()
+
+
+@in_sandbox
+def test_the_new_address_goes_while_the_socket_is_carried_to_it() -> None:
+    """The socket has been taken apart by then, and no address of the host is left: it gets its old pair back, and moves
+    when there is an address again."""
+    with lab.lab(rate_bps=RATE, module="tests.linux.odd") as place:
+        wanted = place.nginx(SIZE)
+        for number, version in enumerate(lab.VERSIONS):
+            daemon, target = place.daemons["one"], lab.OUT / f"got{version}"
+            download = Download(place.one, lab.address(version, 2), "object", target)
+            download.wait_for(SIZE // 4, lab.PATIENCE_SECONDS)
+            new = f"{lab.address(version, 11)}/{lab.LENGTH[version]}"
+            orders_file("one").write_text(f"lose:{new}@one-eth0 before the bind")
+            place.replace(place.one, version, 1, 11)
+            failed = daemon.wait_event("rebind-failed", number + 1)
+            assert failed["local"] == lab.address(version, 1)
+            daemon.wait_event("suspended", number + 1)
+            assert lab.address(version, 1) not in place.one.ip("address"), "what stood in is still there"
+            place.add(place.one, version, 12)
+            daemon.wait_event("migrated", number + 1)
+            assert download.finish(lab.PATIENCE_SECONDS) == 0
+            assert checksum(target) == wanted
+            lab.assert_untouched(place.one)
+        assert place.daemons["two"].events("reset") == []
+
+
+@in_sandbox
 def test_make_before_break() -> None:
     """The new address is there first, the connection is told to use it, and then the old one goes: nothing is lost."""
 

@@ -6,7 +6,7 @@ import re
 import socket
 import time
 
-from migrate.core import ACK, PSH, RST, Segment, seq
+from migrate.core import ACK, PSH, RST, SYN, Segment, seq
 from tests.linux import lab
 from tests.linux.forger import Numbers, eavesdrop
 from tests.linux.talk import pattern
@@ -77,15 +77,17 @@ def test_a_true_looking_reset_makes_it_wait_and_a_migrate_syn_resumes_it() -> No
 
 
 def check_silence(place: lab.Lab, client: lab.Talker, numbers: Numbers, number: int) -> None:
-    """In MIGRATE_WAIT nothing is emitted, further RSTs are ignored, what arrives is taken without an ACK."""
+    """In MIGRATE_WAIT nothing is emitted, further RSTs are ignored, what arrives is taken without an ACK; and whoever
+    opens a connection with the same four numbers hears nothing (the kernel would challenge it)."""
     refusals = len(place.daemons["one"].events("ignored"))
     with lab.captured(place.two) as seen:
         client("send", number, 1000)
         numbers.from_one += 1000
         lab.until(lambda: received(place, numbers) == 2000, "what comes is taken")
         # A request with a token that nobody has is refused after the daemon has dealt with the RSTs in front of it.
+        newcomer = numbers.pair.segment(SYN, 1_000_000, window=1000)
         unknown = numbers.request(numbers.pair, 1, token=b"\0" * 8)
-        lab.inject_all(place.three, [numbers.reset(), numbers.reset(beyond=-1000), unknown])
+        lab.inject_all(place.three, [numbers.reset(), numbers.reset(beyond=-1000), newcomer, unknown])
         place.daemons["one"].wait_event("ignored", refusals + 1)
     own = [one.segment for one in seen if one.segment.src == numbers.pair.remote_ip]
     assert [one.flags for one in own] == [RST | ACK], "something but the refusal was sent"

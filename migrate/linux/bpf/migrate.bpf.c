@@ -711,6 +711,14 @@ static __always_inline void note_request(struct settings *now, const struct segm
 	bpf_spin_unlock(&place->lock);
 }
 
+static __always_inline void forget_left(struct tuple *tuple)
+{
+	struct watch *watch = bpf_map_lookup_elem(&watches, tuple);
+
+	if (watch && !(watch->flags & (WATCH_SYNACK | WATCH_HOLD)) && !bpf_map_lookup_elem(&connections, tuple))
+		bpf_map_delete_elem(&watches, tuple);
+}
+
 static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settings *now, struct segment *segment)
 {
 	__u32 harmless[2] = { 0, 0 };
@@ -738,9 +746,10 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 			return TC_ACT_SHOT;
 		}
 	} else {
-		/* A new connection of whoever has the address now: the old one's silence does not bind it. */
+		/* A new connection of whoever has the address now: the silence that an old one has left does not bind
+		   it.  One that is still there keeps its own, whoever asks: MIGRATE_WAIT stays silent. */
 		if (now->watching)
-			bpf_map_delete_elem(&watches, &segment->tuple);
+			forget_left(&segment->tuple);
 		if (!usable)
 			return TC_ACT_UNSPEC;
 		note_request(now, segment, peer_key);

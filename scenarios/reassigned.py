@@ -1,0 +1,349 @@
+"""The mobile's old address is given to another host, whose kernel resets what it does not know (slides 13, 20, 22).
+
+Three runs, each in a topology of its own:
+
+    back      the mobile comes back elsewhere: the server has waited in silence, and goes on
+    gone      it does not: after 2MSL the server's programs see a reset
+    newcomer  the stranger opens connections of its own to the same server, one from the mobile's old port
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.daemon_events import Told
+from migrate.core import ACK, SYN, Segment
+from migrate.linux.wire import Wire
+from scenarios import needs, reassigned_traces
+from scenarios.base import Context, Scenario
+from scenarios.following import Follower
+from scenarios.overhearing import Ear
+from scenarios.programs import (
+    Download,
+    Migrated,
+    Nginx,
+    PythonServer,
+    checksum,
+    random_file,
+    wait_until_closed,
+)
+from scenarios.reassigned_seen import Back, Gone, Newcomer, NewcomerOutcome, Numbers
+from scenarios.verdict import Check, Invalid
+from topologies.links import Cable
+from topologies.measure import LinkNotAsDeclared
+from topologies.nodes import Host
+from topologies.profiles import PROFILES
+from topologies.reassigned import Reassigned
+
+LINK = Cable(rate_bps=1_000_000, delay_s=0.08, queue_packets=100)
+OBJECT_BYTES = 400_000
+LONG_OBJECT_BYTES = 8_000_000
+"""More than a send buffer takes, so that a program has still something to write when its connection ends."""
+AWAY_AT_BYTES = 100_000
+SILENT_RTOS = 5
+"""How long the mobile stays away once the server waits, in its retransmission timeouts."""
+INEXACT = (1, -1, 20_000)
+"""Where RSTs are tried, beyond rcv_nxt: in the window, before it, farther in it."""
+SHORT_MSL = 2.0
+"""Seconds; where nobody comes back, so that the end is seen soon."""
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass
+class Stage:
+    """One run's topology and programs, running."""
+
+    out: Path
+    topology: Reassigned
+    round_trip: float
+    server_events: Follower
+    mobile_events: Follower
+    wanted: dict[str, str]
+    """SHA-256 of the server's objects, by name."""
+    nginx: Nginx
+
+    def download(
+        self, name: str, *options: str, stranger: bool = False, as_: str = "", port: int = Nginx.PORT
+    ) -> Download:
+        host = self.topology.stranger if stranger else self.topology.mobile
+        return Download(host, self.topology.server_address, name, self.out / (as_ or name), *options, port=port)
+
+    def wait_until_reset(self, count: int = 1, since: float = 0.0) -> list[Told]:
+        """Until so many of the server's connections are in MIGRATE_WAIT."""
+        named: dict[str, Told] = {}
+
+        def another(told: Told) -> bool:
+            return told.event == "waiting" and told.connection not in named
+
+        while len(named) < count:
+            one = self.server_events.wait_for(another, PATIENCE_SECONDS, since)
+            named[one.connection] = one
+        return list(named.values())
+
+    def wait_for_end(self, connection: str) -> None:
+        """Until this connection of the server's is reset."""
+        self.server_events.wait_for(
+            lambda told: told.event == "reset" and told.connection == connection, PATIENCE_SECONDS
+        )
+
+
+class ReassignedScenario(Scenario):
+    name = "reassigned"
+    claim = (
+        "A stranger at the old address, whose kernel answers with RST, ends nothing that comes back (slides 13, 20, 22)"
+    )
+    needs = (
+        *needs.TOPOLOGY,
+        *needs.MIGRATE,
+        needs.Program("curl"),
+        needs.Program("nginx", "nginx-light", ("-v",)),
+        needs.Program("tshark"),
+    )
+
+    def run(self, context: Context) -> list[Check]:
+        return [*self._back(context), *self._gone(context), *self._newcomer(context)]
+
+    # --- the mobile comes back ----------------------------------------------------------------------------------------
+
+    def _back(self, context: Context) -> list[Check]:
+        with self._stage(context, "back", {"object": OBJECT_BYTES}) as stage:
+            context.step("back: downloading at location 1")
+            download = stage.download("object")
+            with Ear(stage.topology.server, "server-eth0") as ear:
+                download.wait_for(AWAY_AT_BYTES // 2, PATIENCE_SECONDS)
+                mobile = stage.topology.mobile_address
+                before = _numbers(ear, mobile)
+                resets = [before.reset(beyond) for beyond in INEXACT]
+                tried_at = time.time()
+                _send(stage.topology.base, resets)
+                download.wait_for(AWAY_AT_BYTES, PATIENCE_SECONDS)
+                lost_at, given_at, numbers = self._lose_address(stage, ear)
+            context.step("back: the stranger has the address")
+            [waiting] = stage.wait_until_reset()
+            timeout = _retransmission_timeout(stage, numbers)
+            further = [numbers.reset(), numbers.reset(), numbers.reset(1)]
+            time.sleep(timeout)  # the stranger's kernel has no more to answer by then
+            tried_again_at = time.time()
+            _send(stage.topology.stranger, further)
+            time.sleep(SILENT_RTOS * timeout)
+            context.step("back: the mobile is at location 2")
+            arrived_at = time.time()
+            stage.topology.arrive("loc2")
+            status = download.finish(PATIENCE_SECONDS)
+            wait_until_closed((stage.topology.mobile, stage.topology.server), PATIENCE_SECONDS)
+            place = stage.topology.locations
+            addresses = (place["loc1"].address, place["loc2"].address, stage.topology.server_address)
+        context.step("back: reading the captures")
+        seen = Back(
+            addresses=addresses,
+            round_trip=stage.round_trip,
+            lost_at=lost_at,
+            given_at=given_at,
+            arrived_at=arrived_at,
+            rcv_nxt=numbers.rcv_nxt,
+            retransmission_timeout=timeout,
+            inexact=len(resets),
+            tried_at=(tried_at, tried_again_at),
+            further=len(further),
+            waiting=waiting,
+            server_events=tuple(stage.server_events.told),
+            mobile_events=tuple(stage.mobile_events.told),
+            object_bytes=OBJECT_BYTES,
+            exit_status=status,
+            wanted=stage.wanted["object"],
+            got=checksum(stage.out / "object"),
+        )
+        return reassigned_traces.back(context, stage.out, seen)
+
+    # --- nobody comes back --------------------------------------------------------------------------------------------
+
+    def _gone(self, context: Context) -> list[Check]:
+        options = ("--msl", str(SHORT_MSL))
+        with self._stage(context, "gone", {"object": LONG_OBJECT_BYTES}, options, "info") as stage:
+            python = PythonServer(stage.topology.server, stage.out / "www", stage.out / "http.server.log")
+            context.step("gone: two downloads at location 1")
+            downloads = [
+                stage.download("object", as_="from-nginx"),
+                stage.download("object", as_="from-python", port=PythonServer.PORT),
+            ]
+            with Ear(stage.topology.server, "server-eth0") as ear:
+                for download in downloads:
+                    download.wait_for(AWAY_AT_BYTES, PATIENCE_SECONDS)
+                lost_at, given_at, _ = self._lose_address(stage, ear)
+            context.step("gone: the stranger has the address, and keeps it")
+            logs = {
+                "nginx": (stage.nginx.log, "104: Connection reset by peer"),
+                "http.server": (python.log, "[Errno 104]"),
+            }
+            waiting = stage.wait_until_reset(len(downloads))
+            told_at = _first_seen(logs, 2 * SHORT_MSL + PATIENCE_SECONDS)
+            for one in waiting:
+                stage.wait_for_end(one.connection)
+            left = stage.topology.server.run(["ss", "-Htn", "state", "established"]).stdout.splitlines()
+            unaware = [download.running for download in downloads]
+            place = stage.topology.locations["loc1"]
+            addresses = (place.address, stage.topology.server_address)
+        context.step("gone: reading the captures")
+        seen = Gone(
+            addresses=addresses,
+            round_trip=stage.round_trip,
+            lost_at=lost_at,
+            given_at=given_at,
+            msl=SHORT_MSL,
+            waiting={told.connection: told for told in waiting},
+            ports={Nginx.PORT: "nginx", PythonServer.PORT: "http.server"},
+            told_at=told_at,
+            server_events=tuple(stage.server_events.told),
+            mobile_events=tuple(stage.mobile_events.told),
+            left=len(left),
+            mobiles_running=sum(unaware),
+        )
+        return reassigned_traces.gone(context, stage.out, seen)
+
+    # --- the stranger has connections of its own ----------------------------------------------------------------------
+
+    def _newcomer(self, context: Context) -> list[Check]:
+        objects = {"object": OBJECT_BYTES, "other-port": OBJECT_BYTES // 2, "same-port": OBJECT_BYTES // 2}
+        with self._stage(context, "newcomer", objects) as stage:
+            topology = stage.topology
+            Migrated(topology.stranger, stage.out)
+            context.step("newcomer: the mobile downloads at location 1")
+            download = stage.download("object")
+            with Ear(topology.server, "server-eth0") as ear:
+                download.wait_for(AWAY_AT_BYTES, PATIENCE_SECONDS)
+                lost_at, _, numbers = self._lose_address(stage, ear)
+                [waiting] = stage.wait_until_reset()
+                context.step("newcomer: the stranger downloads too, from the old address")
+                port = numbers.remote[1]
+                same = stage.download("same-port", "--local-port", str(port), stranger=True)
+                other = stage.download("other-port", stranger=True)
+                other_status = other.finish(PATIENCE_SECONDS)
+                other_finished_at = time.time()
+                # The second SYN with the old port: the first has found the four numbers taken.
+
+                def opening(one: Segment) -> bool:
+                    ends = (str(one.src), one.sport, one.dport)
+                    return one.flags & (SYN | ACK) == SYN and ends == (numbers.remote[0], port, Nginx.PORT)
+
+                for _ in range(2):
+                    ear.wait_for(opening, PATIENCE_SECONDS)
+            context.step("newcomer: the mobile is at location 2")
+            arrived_at = time.time()
+            topology.arrive("loc2")
+            status, same_status = download.finish(PATIENCE_SECONDS), same.finish(PATIENCE_SECONDS)
+            wait_until_closed((topology.mobile, topology.stranger, topology.server), PATIENCE_SECONDS)
+            place = topology.locations
+            addresses = (place["loc1"].address, place["loc2"].address, topology.server_address)
+        context.step("newcomer: reading the captures")
+        seen = Newcomer(
+            addresses=addresses,
+            round_trip=stage.round_trip,
+            lost_at=lost_at,
+            arrived_at=arrived_at,
+            waiting=waiting,
+            port=port,
+            other_finished_at=other_finished_at,
+            server_events=tuple(stage.server_events.told),
+            mobile_events=tuple(stage.mobile_events.told),
+            outcomes={
+                name: NewcomerOutcome(objects[name], code, stage.wanted[name], checksum(stage.out / name))
+                for name, code in (("object", status), ("other-port", other_status), ("same-port", same_status))
+            },
+        )
+        return reassigned_traces.newcomer(context, stage.out, seen)
+
+    # --- common to all ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _stage(
+        self,
+        context: Context,
+        name: str,
+        objects: dict[str, int],
+        server_options: tuple[str, ...] = (),
+        error_level: str = "error",
+    ) -> Iterator[Stage]:
+        out = context.out / name
+        root, work = out / "www", out / "nginx"
+        for directory in (out, root, work):
+            directory.mkdir()
+        wanted = {file: random_file(root / file, size, context.random) for file, size in objects.items()}
+        context.step(f"{name}: building the topology")
+        with Reassigned(
+            ip=6 if context.ip == 6 else 4, profile=PROFILES[context.profile], seed=context.seed, modem=LINK
+        ) as topology:
+            context.step(f"{name}: measuring the links")
+            try:
+                measured = topology.measure()
+            except LinkNotAsDeclared as cause:
+                raise Invalid(str(cause)) from None
+            server = Migrated(topology.server, out, *server_options)
+            mobile = Migrated(topology.mobile, out)
+            nginx = Nginx(topology.server, root, work, error_level=error_level)
+            captures = topology.capture(out)
+            stage = Stage(
+                *(out, topology, measured["loc2"].small_round_trip_s),
+                *(Follower(server.events), Follower(mobile.events)),
+                *(wanted, nginx),
+            )
+            yield stage
+            for capture in captures.values():
+                capture.stop()
+            for daemon in (server, mobile):
+                daemon.stop()
+            for follower in (stage.server_events, stage.mobile_events):
+                follower.look()
+
+    def _lose_address(self, stage: Stage, ear: Ear) -> tuple[float, float, Numbers]:
+        """The mobile's address goes to the stranger; when the mobile lost it, when the stranger had it, and where the
+        connection was then."""
+        topology = stage.topology
+        mobile = topology.mobile_address
+        topology.leave()
+        lost_at = time.time()
+        numbers = _numbers(ear, mobile)
+        topology.give_away()
+        return lost_at, time.time(), numbers
+
+
+def _numbers(ear: Ear, mobile: str) -> Numbers:
+    """Of the connection over which the server has just sent data to the mobile."""
+    last = ear.newest(lambda one: str(one.dst) == mobile and bool(one.flags & ACK) and bool(one.payload))
+    return Numbers((str(last.src), last.sport), (str(last.dst), last.dport), last.ack)
+
+
+def _send(host: Host, segments: list[Segment]) -> None:
+    """By this host, whoever they seem to come from."""
+    with host.entered():
+        wire = Wire()
+    for segment in segments:
+        wire.send(segment)
+    wire.close()
+
+
+def _retransmission_timeout(stage: Stage, numbers: Numbers) -> float:
+    """Seconds, as the server's kernel says of the connection to the old address."""
+    address, port = numbers.remote
+    argv = ["ss", "-Htni", "state", "established", "dst", f"[{address}]:{port}"]
+    said = stage.topology.server.run(argv).stdout
+    found = re.search(r"\brto:(\d+)", said)
+    if not found:
+        raise Invalid("the server's kernel has no connection to the old address any more")
+    return int(found[1]) / 1000
+
+
+def _first_seen(logs: dict[str, tuple[Path, str]], patience: float) -> dict[str, float]:
+    """When each text appeared in its log, seconds since 1970; those that did not are left out."""
+    seen: dict[str, float] = {}
+    end = time.monotonic() + patience
+    while len(seen) < len(logs) and time.monotonic() < end:
+        for name, (log, text) in logs.items():
+            if name not in seen and text in log.read_text(errors="replace"):
+                seen[name] = time.time()
+        time.sleep(0.002)
+    return seen
