@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path as File
 
 from scenarios.programs import Nginx, ProgramError
-from topologies.boxes import Path
+from topologies.boxes import Boxes, Path, Side
+from topologies.nodes import Host
 
 PUBLIC = {2: 12, 3: 13}
 """Address NAT: the mobile at .2 is .12 outside, at .3 it is .13."""
@@ -39,6 +40,8 @@ class Box:
     hides: bool = False
     """The server knows no way to the mobile's own addresses."""
     proxy: bool = False
+    on: Side | None = None
+    """It is no box at all: the host of that side has these rules itself."""
     met_at_move: bool = False
     """An ordinary router until the move; the connection meets the box on its new path only."""
 
@@ -118,12 +121,37 @@ def _intercept(path: Path) -> str:
 """
 
 
+def _own(side: Side) -> Callable[[Path], str]:
+    """A host's own firewall, for its interface on this path: what is new begins with a SYN, both ways."""
+
+    def rules(path: Path) -> str:
+        interface = path.interface(side)
+        body = "\n".join(f"    {rule}" for rule in (*_STATEFUL, "counter drop"))
+        return f"""table inet own_{path.name.replace("-", "_")} {{
+  chain in {{ type filter hook input priority 0; policy accept;
+    iifname != {interface} accept
+    meta l4proto {{ icmp, icmpv6 }} accept
+{body}
+  }}
+  chain out {{ type filter hook output priority 0; policy accept;
+    oifname != {interface} accept
+    meta l4proto {{ icmp, icmpv6 }} accept
+{body}
+  }}
+}}
+"""
+
+    return rules
+
+
 BOXES = (
     Box("none", "plain router"),
     Box("nat", "address NAT, 1:1", _address_nat, LINUX, hides=True),
     Box("masq", "port-rewriting NAT (masquerade)", _masquerade, LINUX, hides=True),
     Box("strict", "stateful firewall, strict", _stateful, STRICT),
     Box("liberal", "stateful firewall, liberal", _stateful, LIBERAL),
+    Box("own-m", "strict firewall on the mobile itself", _own("mobile"), STRICT, on="mobile"),
+    Box("own-s", "strict firewall on the server itself", _own("server"), STRICT, on="server"),
     Box("outward", "firewall, connections outward only", _outward, LIBERAL),
     Box("strip", "router that strips both options", _strip(MP_KIND, MIGRATE_KIND)),
     Box("strip2", "the same, met at the move", _strip(MP_KIND, MIGRATE_KIND), met_at_move=True),
@@ -133,30 +161,35 @@ BOXES = (
 )
 
 
-def install(box: Box, path: Path, work: File) -> None:
+def _where(box: Box, lab: Boxes) -> Host:
+    return lab.host(box.on) if box.on else lab.paths[box.name].box
+
+
+def install(box: Box, lab: Boxes, work: File) -> None:
     """Makes the path's router that box; one that is met at the move waits for `switch_on`.
 
     Raises `NodeError` or `ProgramError`."""
+    path = lab.paths[box.name]
     for name, value in box.settings.items():
-        path.box.sysctl(name, value)
+        _where(box, lab).sysctl(name, value)
     if box.hides and box.rules is _address_nat:
         for public in PUBLIC.values():
             path.box.add_address(path.outer, f"{path.address('server', public)}/{path.length}")
     if box.proxy:
         _haproxy(path, work)
     if not box.met_at_move:
-        switch_on(box, path)
+        switch_on(box, lab)
 
 
-def switch_on(box: Box, path: Path) -> None:
+def switch_on(box: Box, lab: Boxes) -> None:
     """The box's rules from now on."""
-    if rules := box.rules(path):
-        path.box.run(["nft", "-f", "-"], stdin=rules, daemon=True)
+    if rules := box.rules(lab.paths[box.name]):
+        _where(box, lab).run(["nft", "-f", "-"], stdin=rules, daemon=True)
 
 
-def switch_off(path: Path) -> None:
+def switch_off(box: Box, lab: Boxes) -> None:
     """An ordinary router from now on."""
-    path.box.run(["nft", "flush", "ruleset"], daemon=True)
+    _where(box, lab).run(["nft", "flush", "ruleset"], daemon=True)
 
 
 def _haproxy(path: Path, work: File) -> None:

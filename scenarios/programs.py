@@ -60,7 +60,8 @@ class Nginx:
 
     PORT = 8080
 
-    def __init__(self, host: Host, root: Path, work: Path) -> None:
+    def __init__(self, host: Host, root: Path, work: Path, more: str = "") -> None:
+        """`more`: lines for its server block."""
         configuration, self._log = work / "nginx.conf", work / "nginx.log"
         configuration.write_text(
             f"""daemon off;
@@ -75,7 +76,7 @@ http {{
     uwsgi_temp_path {work}/uwsgi; scgi_temp_path {work}/scgi;
     sendfile on;
     keepalive_timeout 3600; send_timeout 3600;
-    server {{ listen {self.PORT} backlog=4096; listen [::]:{self.PORT} backlog=4096; root {root}; }}
+    server {{ listen {self.PORT} backlog=4096; listen [::]:{self.PORT} backlog=4096; root {root}; {more} }}
 }}
 """
         )
@@ -121,6 +122,11 @@ class Download:
             if time.monotonic() > end:
                 raise ProgramError(f"curl has received only {self.received} of {count} bytes after {patience:.0f} s")
             time.sleep(0.005)
+
+    def give_up(self) -> None:
+        """Ends it now, whatever it has."""
+        self._process.kill()
+        self._process.wait()
 
     def finish(self, patience: float) -> int:
         """Until it ends; its exit status."""

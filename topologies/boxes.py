@@ -101,9 +101,7 @@ class Boxes:
             nodes = self.network.nodes
             self.mobile, self.server = nodes["mobile"], nodes["server"]
             self._hosts: dict[Side, Host] = {"mobile": self.mobile, "server": self.server}
-            self.paths = {
-                name: Path(name, number, ip, self._router(name)) for number, name in enumerate(names, 1)
-            }
+            self.paths = {name: Path(name, number, ip, self._router(name)) for number, name in enumerate(names, 1)}
             self.metrics = apply(profile, (self.mobile, self.server))
             self._hidden = set(hidden)
             self._at: dict[tuple[str, Side], int] = {}

@@ -12,13 +12,13 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 
 packages=(
   # topologies: mininet (for /usr/bin/python3) and what its hosts run; no Open vSwitch, no controller
-  mininet iproute2 iputils-ping nftables procps kmod curl nginx iperf3
+  mininet iproute2 iputils-ping nftables procps kmod curl nginx iperf3 haproxy
   # the eBPF programs: compiled here, without headers of the running kernel
   clang linux-libc-dev libbpf-dev libbpf1
   # captures, and the Python environment that judges them
   tcpdump tshark python3-venv
 )
-services=(nginx iperf3) # what these packages would start at boot
+services=(nginx iperf3 haproxy) # what these packages would start at boot
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
