@@ -154,10 +154,10 @@ BOXES = (
     Box("own-s", "strict firewall on the server itself", _own("server"), STRICT, on="server"),
     Box("outward", "firewall, connections outward only", _outward, LIBERAL),
     Box("strip", "router that strips both options", _strip(MP_KIND, MIGRATE_KIND)),
-    Box("strip2", "the same, met at the move", _strip(MP_KIND, MIGRATE_KIND), met_at_move=True),
+    Box("strip2", "such a router, met at the move", _strip(MP_KIND, MIGRATE_KIND), met_at_move=True),
     Box("refuse", "firewall that drops unknown options", _refuse_unknown),
     Box("proxy", "split-connection proxy (haproxy)", _intercept, proxy=True),
-    Box("proxy2", "the same, met at the move", _intercept, proxy=True, met_at_move=True),
+    Box("proxy2", "such a proxy, met at the move", _intercept, proxy=True, met_at_move=True),
 )
 
 

@@ -152,7 +152,9 @@ def _wait_until_idle(lab: Boxes, path: Path, download: Download) -> None:
     end = time.monotonic() + OPENING_SECONDS
     seen = -1
     while time.monotonic() < end:
-        words = ["ss", "-Htn", "state", "established", "src", path.address("server", 2)]
+        server = path.address("server", 2)
+        at = server if path.version == 4 else f"[{server}]"
+        words = ["ss", "-Htn", "state", "established", "src", at]
         queues = [line.split()[1] for line in lab.server.run(words).stdout.splitlines()]
         if all(queue == "0" for queue in queues) and download.received == seen:
             return

@@ -74,20 +74,21 @@ class View:
         return "server" if packet.sport == self.server_port else "mobile"
 
     def crossings(self) -> Iterator[Crossing]:
-        """All that entered the box, in order of time."""
+        """All that entered the box, in order of time; each copy that left belongs to the last that had entered."""
         found = []
         for side in FILE:
-            waiting: dict[tuple[int, ...], list[Packet]] = {}
-            for packet in self.packets[OTHER[side]]:
-                if self.sender(packet) == side:
-                    waiting.setdefault(_key(packet), []).append(packet)
+            entered: dict[tuple[int, ...], list[Packet]] = {}
             for packet in self.packets[side]:
                 if self.sender(packet) == side:
-                    left = waiting.get(_key(packet), [])
-                    # A copy that left before this one entered was another's.
-                    while left and left[0].time < packet.time - _CLOCK:
-                        left.pop(0)
-                    found.append(Crossing(packet, left.pop(0) if left else None, side))
+                    entered.setdefault(_key(packet), []).append(packet)
+            left: dict[int, Packet] = {}
+            for packet in self.packets[OTHER[side]]:
+                if self.sender(packet) == side:
+                    copies = entered.get(_key(packet), [])
+                    before = [one for one in copies if one.time <= packet.time + _CLOCK and id(one) not in left]
+                    if before:
+                        left[id(before[-1])] = packet
+            found += [Crossing(one, left.get(id(one)), side) for copies in entered.values() for one in copies]
         return iter(sorted(found, key=lambda one: one.entered.time))
 
 
