@@ -17,7 +17,7 @@ COLOURS = {
     Outcome.PLAIN: ("#FFF3CF", "#7A5B00"),
     Outcome.FAILS: ("#FADCDC", "#B00000"),
 }
-HEADS = {Handshake.DRAFT: "the draft's handshake", Handshake.NXT: "S = snd_nxt - 1, window scale repeated"}
+HEADS = {Handshake.DRAFT: "the draft's handshake", Handshake.NXT: "snd_nxt - 1, window scale"}
 COLUMNS: tuple[tuple[Handshake, Side], ...] = tuple((handshake, side) for handshake in Handshake for side in SIDES)
 _LINE = {
     Situation.IDLE: "nothing in flight",
@@ -44,7 +44,7 @@ def table_text(results: Sequence[Result], findings: Sequence[Denied], title: str
     width = max(len(text) for text in TITLES.values())
     lines = [title, ""]
     head = f"{'':{width}}  {'':22}"
-    lines.append(head + "".join(f"  {HEADS[handshake][:22]:22}" for handshake in Handshake).rstrip())
+    lines.append(head + "".join(f"  {HEADS[handshake]:28}" for handshake in Handshake).rstrip())
     lines.append((head + "".join(f"  {side + ' moves':13}" for _, side in COLUMNS)).rstrip())
     last = ""
     for box, situation, row in table_rows(results):
@@ -58,7 +58,7 @@ def table_text(results: Sequence[Result], findings: Sequence[Denied], title: str
     ]
     for one in findings:
         cure = "; works with the other handshake" if one.cured else ""
-        lines.append(f"- {name(one.cell)}: {one.outcome}{cure}")
+        lines += _wrapped(f"- {name(one.cell)}: {one.outcome}{cure}")
     lines += [
         "" if findings else "- nothing",
         "The packet that shows it, for each cell (inside: the mobile's side of the box):",
@@ -67,13 +67,21 @@ def table_text(results: Sequence[Result], findings: Sequence[Denied], title: str
     for result in results:
         returned = {True: "; goes on once the old address is back", False: "; not even once the old address is back"}
         tried = result.cell.situation is Situation.ACKS_LOST and result.finding.recovers is not None
-        again = returned[bool(result.finding.recovers)] if tried and result.cell.box != "refuse" else ""
+        again = returned[bool(result.finding.recovers)] if tried and result.cell.box not in _NO_WAY_BACK else ""
         text = f"- {name(result.cell)}: {result.finding.outcome}{again}. {result.finding.why}."
-        lines += textwrap.wrap(text, 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        lines += _wrapped(text)
     lines += ["", "Why:", ""]
     for (box, side), known in EXPECTED.items():
-        lines.append(f"- {TITLES[box]}, {side} moves: {known.reason}")
+        lines += _wrapped(f"- {TITLES[box]}, {side} moves: {known.reason}")
     return "\n".join(lines) + "\n"
+
+
+_NO_WAY_BACK = ("refuse", "strip2", "proxy2")
+"""No connection that could come back, or one that is behind another box by then."""
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 _CELL, _HEIGHT, _BOX, _SITUATION, _TOP = 118, 26, 290, 160, 92

@@ -105,10 +105,12 @@ class Boxes:
             self.metrics = apply(profile, (self.mobile, self.server))
             self._hidden = set(hidden)
             self._at: dict[tuple[str, Side], int] = {}
+            self._box_macs: dict[tuple[str, Side], str] = {}
             for path in self.paths.values():
                 path.box.add_address(path.inner, f"{path.address('mobile', 1)}/{path.length}")
                 path.box.add_address(path.outer, f"{path.address('server', 1)}/{path.length}")
                 for side in _NETS:
+                    self._write_down(path, side)
                     self.place(path, side, 2)
         except BaseException:
             self.network.stop()
@@ -127,6 +129,14 @@ class Boxes:
         link: CableLink = self.network.link("mobile", path.name)
         return link
 
+    def _write_down(self, path: Path, side: Side) -> None:
+        """The hosts' neighbours: a router without link-local addresses asks nobody for them (IPv6)."""
+        device = path.inner if side == "mobile" else path.outer
+        mac = self._hosts[side].mac(path.interface(side))
+        self._box_macs[path.name, side] = path.box.mac(device)
+        words = f"lladdr {mac} dev {device} nud permanent"
+        path.box.ip_batch(path.version, [f"neighbour replace {path.address(side, host)} {words}" for host in (2, 3)])
+
     def place(self, path: Path, side: Side, host: int | None) -> None:
         """Give the host on that side this address of the path, instead of the one that it has; None: take it away."""
         device = path.interface(side)
@@ -137,7 +147,9 @@ class Boxes:
             self._at[path.name, side] = host
             nodad = " nodad" if path.version == 6 else ""
             lines.append(f"address add {path.address(side, host)}/{path.length} dev {device}{nodad}")
-            # The kernel forgets an interface's routes with its last address.
+            mac = self._box_macs[path.name, side]
+            lines.append(f"neighbour replace {path.address(side, 1)} lladdr {mac} dev {device} nud permanent")
+            # The kernel forgets an interface's neighbours and routes with its last address.
             if side == "mobile" or path.name not in self._hidden:
                 other: Side = "server" if side == "mobile" else "mobile"
                 metrics = " ".join(f"{key} {value}" for key, value in self.metrics.items())

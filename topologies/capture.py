@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import signal
@@ -20,6 +21,7 @@ BUFFER_MIB = 16
 # tcpdump in immediate mode has each packet at once; dumpcap asks the kernel for full blocks and waits up to 0.25 s.
 _SETTLE_SECONDS = {"tcpdump": 0.1, "dumpcap": 0.5}
 _PATIENCE_SECONDS = 10.0
+_WORDS_MAX = 1 << 16
 
 
 class CaptureError(Exception):
@@ -41,7 +43,7 @@ class Capture:
         if not self._program:
             raise CaptureError("there is neither tcpdump nor dumpcap: install tcpdump")
         with contextlib.ExitStack() as opened:
-            self._said = opened.enter_context(tempfile.TemporaryFile("w+"))
+            self._said = opened.enter_context(tempfile.TemporaryFile())
             self._process = host.spawn(
                 _command(self._program, interface, path), stdout=subprocess.DEVNULL, stderr=self._said, daemon=True
             )
@@ -94,8 +96,8 @@ class Capture:
         return self.path
 
     def _words(self) -> str:
-        self._said.seek(0)
-        return self._said.read()
+        # Not by seek: the program writes through the same offset, and would overwrite its own words.
+        return os.pread(self._said.fileno(), _WORDS_MAX, 0).decode(errors="replace")
 
     def _last_words(self) -> str:
         lines = [line.strip() for line in self._words().splitlines() if line.strip()]
