@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from migrate.core import SynNumber
 from migrate.daemon.control import claim
 from migrate.daemon.guardian import guard
 from migrate.daemon.service import Options, Service
@@ -50,6 +51,19 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar="SECONDS",
         help="how long one key pair serves new connections (default %(default)s)",
     )
+    add(
+        "--syn-number",
+        choices=[str(number) for number in SynNumber],
+        default=str(SynNumber.UNA),
+        help="sequence number of this host's segments 5 and 6: one less than snd_una, as the draft has it, or than "
+        "snd_nxt, which strict firewalls and NATs pass more often (default %(default)s)",
+    )
+    add(
+        "--syn-window-scale",
+        action="store_true",
+        help="repeat the window scale in segments 5 and 6, where the draft has no such option: firewalls that check "
+        "windows take later ones for what they are",
+    )
     add("--unload", action="store_true", help="detach and unpin everything that an earlier migrated left, and end")
     return parser.parse_args(argv)
 
@@ -80,6 +94,8 @@ def main(argv: list[str] | None = None) -> int:
         keylog=arguments.keylog,
         msl=arguments.msl,
         key_interval=arguments.key_interval,
+        syn_number=SynNumber(arguments.syn_number),
+        syn_window_scale=arguments.syn_window_scale,
     )
     try:
         # It stands in for the kernel, for a moment and while others wait: it does not queue up behind busy programs.

@@ -92,15 +92,26 @@ BTF = Feature("BTF", "out-of-order data is lost at a move", probes.btf)
 TCP_REPAIR = Feature("TCP_REPAIR", "no connection can be moved", probes.tcp_repair)
 PIDFD_GETFD = Feature("pidfd_getfd", "no other program's connection can be moved", probes.pidfd_getfd)
 PACKET = Feature("packet sockets", "there are no handshakes of migrations and no captures", probes.packet_socket)
+NFTABLES = Feature(
+    "nftables that resets TCP options", "no router can strip an option", lambda: probes.ruleset(probes.STRIPPING)
+)
+CONNTRACK = Feature(
+    "connection tracking in nftables", "there is no stateful firewall", lambda: probes.ruleset(probes.STATEFUL)
+)
+NAT = Feature("NAT in nftables", "there is no NAT and no transparent proxy", lambda: probes.ruleset(probes.TRANSLATING))
 IPV6 = Feature("IPv6", "no IPv6 variant can run", probes.ipv6)
 
 FEATURES: tuple[Feature, ...] = (
-    NAMESPACES, CGROUP2, VETH, TUN, SOCK_OPS, TC_BPF, CLSACT, BTF, TCP_REPAIR, PIDFD_GETFD, PACKET, IPV6,
+    NAMESPACES, CGROUP2, VETH, TUN, SOCK_OPS, TC_BPF, CLSACT, BTF, TCP_REPAIR, PIDFD_GETFD, PACKET,
+    NFTABLES, CONNTRACK, NAT, IPV6,
 )  # fmt: skip
 """All of them, as `--check` lists them."""
 
 MIGRATE: tuple[Need, ...] = (SOCK_OPS, TC_BPF, CLSACT, BTF, TCP_REPAIR, PIDFD_GETFD, PACKET, CGROUP2)
 """What a host that runs `migrated` needs."""
+
+MIDDLEBOXES: tuple[Need, ...] = (NFTABLES, CONNTRACK, NAT)
+"""What a router needs to be more than a router."""
 
 TOPOLOGY: tuple[Need, ...] = (
     NAMESPACES,

@@ -37,6 +37,22 @@ def tried(*command: str) -> str | None:
     return lines[-1] if lines else f"{command[0]} ended with status {done.returncode}"
 
 
+_CHAIN = "add table inet t; add chain inet t c {{ type {} hook {} priority 0; }}; add rule inet t c {}"
+STRIPPING = _CHAIN.format("filter", "forward", "reset tcp option 15")
+STATEFUL = _CHAIN.format("filter", "forward", "ct state invalid drop")
+TRANSLATING = ";".join(
+    (
+        _CHAIN.format("nat", "postrouting", "meta l4proto tcp masquerade to :20000-29999"),
+        _CHAIN.format("nat", "prerouting", "meta l4proto tcp redirect to :3128").replace(" c ", " d "),
+    )
+)
+
+
+def ruleset(text: str) -> str | None:
+    """Loads nftables rules."""
+    return in_namespace("nft", text)
+
+
 def in_namespace(*command: str) -> str | None:
     return tried("unshare", "--net", "--", *command)
 

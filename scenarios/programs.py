@@ -56,13 +56,15 @@ class Migrated:
 
 
 class Nginx:
-    """Debian's nginx with one worker and one directory of files; `servers` are further server blocks."""
+    """Debian's nginx with one worker and one directory of files."""
 
     PORT = 8080
 
-    def __init__(self, host: Host, root: Path, work: Path, *, servers: str = "", error_level: str = "error") -> None:
-        """`servers`: further server blocks; `error_level` as in its error_log directive (a reset by the peer is told
-        from "info" on)."""
+    def __init__(
+        self, host: Host, root: Path, work: Path, *, more: str = "", servers: str = "", error_level: str = "error"
+    ) -> None:
+        """`more`: lines for its server block; `servers`: further server blocks; `error_level` as in its error_log
+        directive (a reset by the peer is told from "info" on)."""
         configuration, self.log = work / "nginx.conf", work / "nginx.log"
         configuration.write_text(
             f"""daemon off;
@@ -77,7 +79,7 @@ http {{
     uwsgi_temp_path {work}/uwsgi; scgi_temp_path {work}/scgi;
     sendfile on;
     keepalive_timeout 3600; send_timeout 3600;
-    server {{ listen {self.PORT} backlog=4096; listen [::]:{self.PORT} backlog=4096; root {root}; }}
+    server {{ listen {self.PORT} backlog=4096; listen [::]:{self.PORT} backlog=4096; root {root}; {more} }}
 {servers}}}
 """
         )
@@ -140,6 +142,11 @@ class Download:
             if time.monotonic() > end:
                 raise ProgramError(f"curl has received only {self.received} of {count} bytes after {patience:.0f} s")
             time.sleep(0.005)
+
+    def give_up(self) -> None:
+        """Ends it now, whatever it has."""
+        self._process.kill()
+        self._process.wait()
 
     def finish(self, patience: float) -> int:
         """Until it ends; its exit status."""

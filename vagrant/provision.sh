@@ -13,14 +13,14 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 packages=(
   # topologies: mininet (for /usr/bin/python3) and what its hosts run; no Open vSwitch, no controller
   mininet iproute2 iputils-ping nftables procps kmod curl nginx iperf3
-  # programs whose connections are moved
-  openssl openssh-server openssh-client redis-server redis-tools socat
+  # programs whose connections are moved, and one that splits connections
+  openssl openssh-server openssh-client redis-server redis-tools socat haproxy
   # the eBPF programs: compiled here, without headers of the running kernel
   clang linux-libc-dev libbpf-dev libbpf1
   # captures, and the Python environment that judges them
   tcpdump tshark python3-venv
 )
-services=(nginx iperf3 ssh redis-server) # what these packages would start at boot
+services=(nginx iperf3 ssh redis-server haproxy) # what these packages would start at boot
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv

@@ -53,6 +53,7 @@ from migrate.core.options import (
     Option,
     OptionError,
 )
+from migrate.core.rules import SynNumber
 from migrate.core.segment import (
     ACK,
     FIN,
@@ -66,6 +67,7 @@ from migrate.core.segment import (
     sack_option,
     timestamp,
     timestamp_option,
+    window_scale_option,
 )
 from migrate.core.tuples import FourTuple, Peer, Position, TcpState
 
@@ -128,6 +130,7 @@ __all__ = [
     "SendSynAck",
     "State",
     "SynAck",
+    "SynNumber",
     "TcpState",
     "Timer",
     "TokenTable",
@@ -144,4 +147,5 @@ __all__ = [
     "split_key",
     "timestamp",
     "timestamp_option",
+    "window_scale_option",
 ]

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from migrate.core.events import Timer
 from migrate.core.options import Migrate
-from migrate.core.segment import ACK, RST, SYN, Address, Segment
+from migrate.core.segment import ACK, RST, SYN, Address, Segment, window_scale_option
 from migrate.core.tuples import FourTuple, Peer
 
 
@@ -69,8 +69,9 @@ class SendSyn:
     seq: int
     option: Migrate
 
-    def segment(self) -> Segment:
-        return self.tuple.segment(SYN, self.seq, options=self.option.encode())
+    def segment(self, window_scale: int | None = None) -> Segment:
+        """`window_scale`: the socket's, where it is to be repeated for the boxes on the way (not the draft's)."""
+        return self.tuple.segment(SYN, self.seq, options=self.option.encode() + window_scale_option(window_scale))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,10 @@ class SendSynAck:
     ack: int
     window: int
 
-    def segment(self) -> Segment:
-        return self.tuple.segment(SYN | ACK, self.seq, self.ack, min(self.window, 0xFFFF))
+    def segment(self, window_scale: int | None = None) -> Segment:
+        """`window_scale` as in `SendSyn`."""
+        options = window_scale_option(window_scale)
+        return self.tuple.segment(SYN | ACK, self.seq, self.ack, min(self.window, 0xFFFF), options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from migrate.core.moving import answered_pairs, ignored, leave, unmute_own
 from migrate.core.options import octet
 from migrate.core.record import Accepted, Outcome, Rebinding, Record, State
 from migrate.core.segment import Segment
-from migrate.core.tuples import FourTuple, Position
+from migrate.core.tuples import FourTuple
 
 
 def refusal(segment: Segment) -> SendRst:
@@ -64,7 +64,7 @@ def _duplicate(c: Record, event: MigrateSyn) -> list[Action]:
         return ignored("a duplicate request with a wrong proof")
     if c.state is State.SYN_RCVD:
         # The numbers of now: on the pair that we have, a rebind that failed has let the kernel speak meanwhile.
-        again = _syn_ack(here, event.position)
+        again = _syn_ack(c, event)
         accepted.seq, accepted.ack, accepted.window = again.seq, again.ack, again.window
         return [again]
     if accepted.outcome is not Outcome.FOLLOWED:
@@ -72,19 +72,24 @@ def _duplicate(c: Record, event: MigrateSyn) -> list[Action]:
     if c.state is State.MIGRATE_WAIT:
         return _answer(c, event, [])  # the peer still asks: it has not heard that we followed
     if c.state is State.ESTABLISHED and here == c.tuple:
-        return [_syn_ack(here, event.position)]
+        return [_syn_ack(c, event)]
     return ignored("a duplicate of a request that has been followed")
 
 
-def _syn_ack(here: FourTuple, position: Position) -> SendSynAck:
-    return SendSynAck(here, seq.add(position.snd_una, -1), position.rcv_nxt, min(position.rcv_wnd, 0xFFFF))
+def _syn_ack(c: Record, event: MigrateSyn) -> SendSynAck:
+    """Segment 6.  A replica (preload) takes its number, plus one, for the first byte that it is to expect."""
+    position = event.position
+    number = rules.SynNumber.UNA if event.option.preload else c.syn_number
+    own = rules.syn_number(number, position, c.highest)
+    here = FourTuple.of_arriving(event.segment)
+    return SendSynAck(here, own, position.rcv_nxt, min(position.rcv_wnd, 0xFFFF))
 
 
 def _answer(c: Record, event: MigrateSyn, left: list[FourTuple]) -> list[Action]:
     """Segment 6.  The socket stays untouched until 7; until then the old pair is silent both ways, so that what 6
     says stays true."""
     here = FourTuple.of_arriving(event.segment)
-    answer = _syn_ack(here, event.position)
+    answer = _syn_ack(c, event)
     c.accepted = Accepted(here, event.segment.seq, event.option.octet, answer.seq, answer.ack, answer.window)
     pairs = answered_pairs(c)
     c.state = State.SYN_RCVD

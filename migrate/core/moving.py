@@ -82,7 +82,13 @@ def on_move(c: Record, event: Move) -> list[Action]:
         return ignored(f"a request from {new.local_ip} is under way")
     if c.state is State.SYN_RCVD and new in answered_pairs(c):
         return ignored(f"an answer from {new.local_ip} is under way")
-    return _ask(c, new, seq.add(event.position.snd_una, -1), event.preload)
+    return _ask(c, new, _own_number(c, event), event.preload)
+
+
+def _own_number(c: Record, event: Move) -> int:
+    """S.  A replica (preload) has no numbers of its own yet, and the draft's are the peer's to correct."""
+    number = rules.SynNumber.UNA if event.preload else c.syn_number
+    return rules.syn_number(number, event.position, c.highest)
 
 
 def _ask(c: Record, new: FourTuple, s: int, preload: bool) -> list[Action]:

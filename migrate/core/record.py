@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from migrate.core import keys, options
 from migrate.core.events import AddressLost, Move
 from migrate.core.options import Migrate
+from migrate.core.rules import SynNumber
 from migrate.core.segment import Address
 from migrate.core.tuples import FourTuple
 
@@ -106,6 +107,7 @@ class Record:
     secret: bytes | Callable[[], bytes]
     initiator: bool = True
     msl: float = MSL
+    syn_number: SynNumber = SynNumber.UNA
     state: State = State.ESTABLISHED
     sent_count: int = 0
     confirmed_count: int = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from migrate.core import seq
 from migrate.core.options import REQNO_MASK
 from migrate.core.segment import ACK, RST, SYN, Segment
@@ -30,6 +32,17 @@ REACH = 64 << 20
 _WINDOW_MAX = 1 << 30  # RFC 7323, section 2.3
 
 
+class SynNumber(StrEnum):
+    """Which sequence number segments 5 and 6 have: one less than their sender's snd_una, or than its snd_nxt.
+
+    `una` is the draft's.  A stateful firewall takes it, plus one, for the end of what the sender has ever sent, and so
+    for the most that the peer may acknowledge: where data has arrived and its acknowledgement has not, it drops 6 (data
+    of the mover's) or 7 (of the answerer's).  With `nxt` no acknowledgement is ever beyond it."""
+
+    UNA = "una"
+    NXT = "nxt"
+
+
 def timeout(tries: int) -> float:
     """Seconds until the next try, when so many have left."""
     return float(min(FIRST_TIMEOUT * 2 ** min(tries - 1, 16), LAST_TIMEOUT))
@@ -51,8 +64,9 @@ def next_count(sent: int, confirmed: int) -> int:
 
 
 def believable_s(s: int, position: Position) -> bool:
-    """S + 1, the oldest byte not acknowledged to the mover, lies in the window at or below our rcv_nxt."""
-    return _behind(seq.add(s, 1), position)
+    """S + 1 is a byte that the mover may be at: from its oldest that we have not acknowledged to it, which lies in the
+    window at or below our rcv_nxt, to the end of what it may have sent, our receive window."""
+    return _known(seq.add(s, 1), position)
 
 
 def sent(position: Position, highest: int | None) -> int:
@@ -65,12 +79,18 @@ def sent(position: Position, highest: int | None) -> int:
     return position.snd_nxt
 
 
+def syn_number(number: SynNumber, position: Position, highest: int | None) -> int:
+    """The sequence number of a segment 5 or 6 of ours."""
+    end = position.snd_una if number is SynNumber.UNA else sent(position, highest)
+    return seq.add(end, -1)
+
+
 def answers(segment: Segment, position: Position, highest: int | None) -> bool:
-    """Segment 6 is believable: it acknowledges what we sent, and its sender's oldest byte is one that we know."""
+    """Segment 6 is believable: it acknowledges what we sent, and its own number is one that its sender may be at."""
     return (
         segment.flags & (SYN | ACK | RST) == SYN | ACK
         and seq.between(position.snd_una, segment.ack, sent(position, highest))
-        and _behind(seq.add(segment.seq, 1), position)
+        and _known(seq.add(segment.seq, 1), position)
     )
 
 
@@ -100,6 +120,7 @@ def refuses(segment: Segment, s: int) -> bool:
     return segment.flags & (RST | ACK) == RST | ACK and segment.ack == seq.add(s, 1)
 
 
-def _behind(number: int, position: Position) -> bool:
+def _known(number: int, position: Position) -> bool:
     reach = max(position.rcv_wnd, REACH)
-    return seq.between(seq.add(position.rcv_nxt, -reach), number, position.rcv_nxt)
+    low, high = seq.add(position.rcv_nxt, -reach), seq.add(position.rcv_nxt, position.rcv_wnd)
+    return seq.between(low, number, high)

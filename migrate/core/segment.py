@@ -13,7 +13,7 @@ FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
 Address = IPv4Address | IPv6Address
 
-_TIMESTAMP_KIND, _SACK_KIND = 8, 5
+_TIMESTAMP_KIND, _SACK_KIND, _WINDOW_SCALE_KIND = 8, 5, 3
 _NOP = 1
 _TCP_PROTOCOL = 6
 _HOPS = 64
@@ -130,6 +130,11 @@ def _checksum(data: bytes) -> int:
 def timestamp_option(tsval: int, tsecr: int) -> bytes:
     """A Timestamp option as every stack writes it: two NOPs, then 10 bytes."""
     return _TIMESTAMP.pack(_NOP, _NOP, _TIMESTAMP_KIND, 10, tsval, tsecr)
+
+
+def window_scale_option(shift: int | None) -> bytes:
+    """A window scale option, behind a NOP; nothing where there is no scale."""
+    return b"" if shift is None else bytes((_NOP, _WINDOW_SCALE_KIND, 3, shift))
 
 
 def sack_option(blocks: Sequence[tuple[int, int]]) -> bytes:

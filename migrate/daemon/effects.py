@@ -65,9 +65,12 @@ class Effects:
         probe: Probe,
         route: IPRoute,
         log: EventLog,
+        repeats_scale: bool,
     ) -> None:
+        """`repeats_scale`: segments 5 and 6 say the window scale again."""
         self._registry, self._switchboard, self._wire = registry, switchboard, wire
         self._rebinder, self._probe, self._route, self._log = rebinder, probe, route, log
+        self._repeats_scale = repeats_scale
         self._limiter = RstLimiter()
         self._orders: list[tuple[Managed, Rebind]] = []
         self._soon: list[Managed] = []  # a handshake under way is about to carry their sockets
@@ -117,7 +120,7 @@ class Effects:
                 self._feed(managed, pair)
                 mark(pair, remove=WATCH_HOLD)
             case SendSyn() | SendSynAck():
-                self._send(managed, action.segment())
+                self._send(managed, action.segment(self._repeated_scale(managed)))
                 self._soon.append(managed)
             case SendRst():
                 self.refuse(managed.name, action.segment())
@@ -242,6 +245,10 @@ class Effects:
         except OSError as error:
             # As good as lost on the way: the machine's own timer sends it again.
             self.tell(managed, "not-sent", error.strerror or str(error))
+
+    def _repeated_scale(self, managed: Managed) -> int | None:
+        position = self._probe(managed.machine.tuple) if self._repeats_scale else None
+        return position.window_scale if position else None
 
     def _acknowledge_again(self, managed: Managed, pair: FourTuple) -> None:
         """Lets the kernel itself say where it stands: it answers a probe below its window (RFC 9293, 3.10.7.4)."""

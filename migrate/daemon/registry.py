@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from migrate.core import Connection, FourTuple, Segment, State, Timer, TokenTable
+from migrate.core import Connection, FourTuple, Segment, State, SynNumber, Timer, TokenTable
 from migrate.core.keys import token
 from migrate.linux.borrow import Holder
 from migrate.linux.keyring import Keyring
@@ -48,8 +48,11 @@ def identify(negotiated: Negotiated) -> str:
 class Registry:
     """Finds connections by address pair, by the pair they are about to have, and by token."""
 
-    def __init__(self, table: Connections, keyring: Keyring, switchboard: Switchboard, msl: float) -> None:
-        self._table, self._keyring, self._switchboard, self._msl = table, keyring, switchboard, msl
+    def __init__(
+        self, table: Connections, keyring: Keyring, switchboard: Switchboard, msl: float, syn_number: SynNumber
+    ) -> None:
+        self._table, self._keyring, self._switchboard = table, keyring, switchboard
+        self._msl, self._syn_number = msl, syn_number
         self._managed: dict[FourTuple, Managed] = {}
         self.pending: dict[FourTuple, Managed] = {}
         self._tokens: TokenTable[FourTuple] = TokenTable()
@@ -81,6 +84,7 @@ class Registry:
             lambda: self._keyring.secret(negotiated),
             initiator=negotiated.initiator,
             msl=self._msl,
+            syn_number=self._syn_number,
         )
         machine.load(state)
         managed = Managed(identify(negotiated), negotiated, machine)

@@ -25,6 +25,7 @@ from migrate.core import (
     SegmentError,
     State,
     SynAck,
+    SynNumber,
     migrate_option,
 )
 from migrate.core.answering import refusal
@@ -59,6 +60,8 @@ class Options:
     keylog: Path | None
     msl: float
     key_interval: float
+    syn_number: SynNumber
+    syn_window_scale: bool
 
 
 class Service:
@@ -73,12 +76,19 @@ class Service:
         self._switchboard = self._programs.switchboard()
         self._table = self._programs.connections()
         self.keyring = Keyring(self._programs.private_keys(), self._switchboard, keylog)
-        self.registry = Registry(self._table, self.keyring, self._switchboard, options.msl)
+        self.registry = Registry(self._table, self.keyring, self._switchboard, options.msl, options.syn_number)
         self.probe = self._programs.probe()
         self._wire = Wire()
         rebinder = Rebinder(options.cgroup, self._table, self._wire, journal, self._orphans())
         self.effects = Effects(
-            self.registry, self._switchboard, self._wire, rebinder, self.probe, self._route, self.log
+            self.registry,
+            self._switchboard,
+            self._wire,
+            rebinder,
+            self.probe,
+            self._route,
+            self.log,
+            options.syn_window_scale,
         )
         self._watch, self._tables = addresses.Watch(), addresses.Tables()
         self._attached: set[int] = set()

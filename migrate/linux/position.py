@@ -11,7 +11,8 @@ from migrate.linux.maps import TUPLE, pack_tuple
 
 SOCK_BINDADDR_LOCK, SOCK_BINDPORT_LOCK = 4, 8
 _PADDING = 14
-_POSITION = struct.Struct("=14I")
+_POSITION = struct.Struct("=15I")
+_NO_SCALE = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,13 @@ class SocketPosition:
     ts_recent: int
     out_of_order: int  # 1 if it holds segments beyond a hole
     family: int
+    scale: int
     locks: int
+
+    @property
+    def window_scale(self) -> int | None:
+        """By how many bits the windows that it offers are shifted; None where no scale was negotiated."""
+        return None if self.scale == _NO_SCALE else self.scale
 
     @property
     def bound_address(self) -> bool:

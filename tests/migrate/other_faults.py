@@ -88,8 +88,8 @@ FAULTS = [
     ),
     Fault(
         "5 begins at snd_una",
-        moving.on_move,
-        "seq.add(event.position.snd_una, -1)",
+        moving._own_number,
+        "rules.syn_number(number, event.position, c.highest)",
         "event.position.snd_una",
         (test_moving.test_5_is_a_syn_from_the_new_address_with_the_migrate_option_only,),
     ),

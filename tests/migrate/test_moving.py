@@ -38,6 +38,7 @@ from tests.migrate.fixtures import (
     OLD,
     RCV,
     UNA,
+    WINDOW,
     answered,
     asked,
     connection,
@@ -201,7 +202,8 @@ def test_6_leads_to_the_rebind_and_7() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "ack"), [(RCV - 1, UNA - 1), (RCV - 1, NXT + 1), (RCV, UNA), (seq.add(RCV, -(1 << 27)), UNA)]
+    ("number", "ack"),
+    [(RCV - 1, UNA - 1), (RCV - 1, NXT + 1), (RCV + WINDOW, UNA), (seq.add(RCV, -(1 << 27)), UNA)],
 )
 def test_6_with_impossible_numbers_is_ignored(number: int, ack: int) -> None:
     c = connection(State.SYN_SENT)

@@ -195,7 +195,7 @@ def test_what_the_bytes_leave_out() -> None:
         "highest",
         "own",
     }
-    known_elsewhere = {"tuple", "ni", "na", "secret", "initiator", "msl"}
+    known_elsewhere = {"tuple", "ni", "na", "secret", "initiator", "msl", "syn_number"}
     lost = {"recent", "verifying", "rebinding", "deferred"}
     assert {field.name for field in fields(Record)} == kept | known_elsewhere | lost
 

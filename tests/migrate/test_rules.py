@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrate.core import ACK, FIN, PSH, RST, SYN, FourTuple, TcpState, rules, seq
-from tests.migrate.fixtures import NXT, OLD, RCV, UNA, arriving, pair, position
+from tests.migrate.fixtures import NXT, OLD, RCV, UNA, WINDOW, arriving, pair, position
 
 numbers = st.integers(0, 2**32 - 1)
 REACH = 64 << 20
@@ -40,12 +40,13 @@ def test_the_next_number_never_gets_out_of_the_peers_sight(confirmed: int, unans
     assert rules.full_count(following % 128, confirmed) == following
 
 
-@given(numbers, st.integers(0, REACH))
-def test_a_believable_s_lies_in_the_window_at_or_below_rcv_nxt(rcv_nxt: int, behind: int) -> None:
-    assert rules.believable_s(seq.add(rcv_nxt, -behind - 1), position(rcv_nxt=rcv_nxt))
+@given(numbers, st.integers(-REACH, WINDOW))
+def test_a_believable_s_is_one_that_the_mover_may_be_at(rcv_nxt: int, ahead: int) -> None:
+    """From what it may not know that we have, to the end of what our window has let it send."""
+    assert rules.believable_s(seq.add(rcv_nxt, ahead - 1), position(rcv_nxt=rcv_nxt))
 
 
-@given(numbers, st.integers(1, 2**32 - REACH - 1))
+@given(numbers, st.integers(WINDOW + 1, 2**32 - REACH - 1))
 def test_an_s_outside_the_window_is_not_believable(rcv_nxt: int, ahead: int) -> None:
     assert not rules.believable_s(seq.add(rcv_nxt, ahead - 1), position(rcv_nxt=rcv_nxt))
 
@@ -74,7 +75,8 @@ def test_how_far_the_peers_acks_may_reach() -> None:
         (SYN | ACK, RCV - 1001, UNA, True),
         (SYN | ACK, RCV - 1, UNA - 1, False),
         (SYN | ACK, RCV - 1, NXT + 1, False),
-        (SYN | ACK, RCV, UNA, False),
+        (SYN | ACK, RCV + WINDOW - 1, UNA, True),
+        (SYN | ACK, RCV + WINDOW, UNA, False),
         (SYN | ACK, seq.add(RCV, -REACH - 2), UNA, False),
         (SYN, RCV - 1, UNA, False),
         (ACK, RCV - 1, UNA, False),

@@ -13,6 +13,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define PADDING 14
+#define NO_SCALE 255
 
 struct position {
 	__u32 found;
@@ -22,6 +23,7 @@ struct position {
 	__u32 ts_recent;
 	__u32 out_of_order;	/* 1 if the socket holds segments beyond a hole */
 	__u32 family;		/* AF_INET or AF_INET6, of the socket itself */
+	__u32 window_scale;	/* of the windows that it offers; NO_SCALE where none was negotiated */
 	__u32 locks;		/* SOCK_BINDADDR_LOCK 4: its program bound an address; SOCK_BINDPORT_LOCK 8: a port */
 };
 
@@ -49,6 +51,7 @@ struct sock {
 
 struct tcp_options_received {
 	__u32 ts_recent;
+	__u16 wscale_ok : 1, rcv_wscale : 4;
 } __attribute__((preserve_access_index));
 
 struct tcp_sock {
@@ -70,6 +73,7 @@ int position(struct __sk_buff *skb)
 	struct bpf_sock_tuple look = {};
 	struct tuple tuple;
 	struct bpf_sock *sk;
+	struct tcp_options_received *options;
 	struct tcp_sock *tcp;
 
 	if ((void *)(frame + 1) > end)
@@ -92,6 +96,7 @@ int position(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	tcp = (struct tcp_sock *)bpf_skc_to_tcp_sock(sk);
 	if (tcp && ((struct sock *)tcp)->__sk_common.skc_state != 10 /* TCP_LISTEN */) {
+		options = &tcp->rx_opt;
 		frame->position.found = 1;
 		frame->position.state = ((struct sock *)tcp)->__sk_common.skc_state;
 		frame->position.snd_una = tcp->snd_una;
@@ -105,6 +110,8 @@ int position(struct __sk_buff *skb)
 		frame->position.ts_recent = tcp->rx_opt.ts_recent;
 		frame->position.out_of_order = tcp->out_of_order_queue.rb_node != 0;
 		frame->position.family = ((struct sock *)tcp)->__sk_common.skc_family;
+		frame->position.window_scale = BPF_CORE_READ_BITFIELD(options, wscale_ok) ?
+			BPF_CORE_READ_BITFIELD(options, rcv_wscale) : NO_SCALE;
 		frame->position.locks = BPF_CORE_READ_BITFIELD((struct sock *)tcp, sk_userlocks);
 	}
 	bpf_sk_release(sk);
