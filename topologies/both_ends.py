@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from topologies.links import Cable
-from topologies.mobility import _PREFIX_LENGTH, Mobility
+from topologies.mobility import PREFIX_LENGTH, Mobility
 from topologies.nodes import Host
 
 RADIO = Cable(rate_bps=12_000_000, delay_s=0.01, queue_packets=100, arp=False)
@@ -81,7 +81,7 @@ class BothEnds(Mobility):
 
     def _address(self, action: str, address: str, interface: str) -> str:
         nodad = " nodad" if action == "add" and self.version == 6 else ""
-        return f"address {action} {address}/{_PREFIX_LENGTH[self.version]} dev {interface}{nodad}"
+        return f"address {action} {address}/{PREFIX_LENGTH[self.version]} dev {interface}{nodad}"
 
     def _server_route(self) -> str:
         metrics = " ".join(f"{key} {value}" for key, value in self.metrics.items())

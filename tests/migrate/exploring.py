@@ -138,7 +138,7 @@ class End:
             setattr(new, name, getattr(self, name))
         new.marks, new.known = dict(self.marks), None
         old = self.c
-        new.c = c = Connection(old.tuple, old.ni, old.na, old.secret, old.initiator, old.msl, old.state)
+        new.c = c = Connection(old.tuple, old.ni, old.na, old.secret, old.initiator, old.msl, state=old.state)
         c.sent_count, c.confirmed_count, c.accepted_count = old.sent_count, old.confirmed_count, old.accepted_count
         c.pending = replace(old.pending) if old.pending else None
         c.accepted = replace(old.accepted) if old.accepted else None
@@ -162,7 +162,10 @@ class End:
             *(c.tuple, c.state, c.sent_count, c.confirmed_count, c.accepted_count, c.asked, c.highest),
             pending and (pending.tuple, pending.s, pending.tries, pending.ambiguous),
             accepted
-            and (accepted.tuple, accepted.s, accepted.octet, accepted.seq, accepted.ack, accepted.tries, accepted.outcome),
+            and (
+                *(accepted.tuple, accepted.s, accepted.octet, accepted.seq, accepted.ack),
+                *(accepted.tries, accepted.outcome),
+            ),
             verifying and (verifying.tuple, verifying.s, verifying.tries),
             *(tuple(c.recent), tuple(c.own), self.una, self.nxt, self.high, self.rcv, self.timers, self.addresses),
             *(frozenset(self.marks.items()), len(self.script), self.was_reset),
