@@ -39,7 +39,8 @@ PATIENCE_SECONDS = 120.0
 _OF_SS = {"ESTABLISHED": "ESTAB", "FIN_WAIT1": "FIN-WAIT-1", "FIN_WAIT2": "FIN-WAIT-2"}
 TLS_NAME = "server.example"
 SINGLE_BYTES = 1_000_000
-BIG_BYTES = 4_000_000
+BIG_BYTES = 6_000_000
+HALF_BYTES = 3_500_000
 SMALL_BYTES = 700_000
 PROGRESS_BYTES = 75_000
 """By which every transfer must have come forward between two moves."""
@@ -250,10 +251,10 @@ class BothWaysScenario(Scenario):
         context.step("starting two more, in both directions")
         crowd.halves = [
             self._start_halves(
-                "socat, the mobile closes first", CROWD_PORTS["mobile closes first"], SMALL_BYTES, BIG_BYTES
+                "socat, the mobile closes first", CROWD_PORTS["mobile closes first"], SMALL_BYTES, HALF_BYTES
             ),
             self._start_halves(
-                "socat, the server closes first", CROWD_PORTS["server closes first"], BIG_BYTES, 2 * SMALL_BYTES
+                "socat, the server closes first", CROWD_PORTS["server closes first"], HALF_BYTES, SMALL_BYTES + 300_000
             ),
         ]
         first, second = CROWD_PORTS["mobile closes first"], CROWD_PORTS["server closes first"]
