@@ -21,6 +21,7 @@ from analysis.checking import find
 from analysis.pictures.ladder import ladder_text
 from analysis.pictures.ladder_svg import ladder_svg
 from migrate.daemon.control import SOCKET_NAME
+from migrate.linux import sockdiag
 from scenarios import both_ways_checks as judging
 from scenarios import needs
 from scenarios.base import Context, Scenario
@@ -29,16 +30,19 @@ from scenarios.programs import Migrated, Nginx, ProgramError, random_file, wait_
 from scenarios.sessions import Dialogue, Halves, Redis, Session, Sshd, at, certificate
 from scenarios.verdict import Check, Invalid
 from topologies.both_ends import BothEnds, Changed
+from topologies.capture import CaptureError
 from topologies.measure import LinkNotAsDeclared
 from topologies.nodes import Host
 from topologies.profiles import PROFILES
 
 PATIENCE_SECONDS = 120.0
+_OF_SS = {"ESTABLISHED": "ESTAB", "FIN_WAIT1": "FIN-WAIT-1", "FIN_WAIT2": "FIN-WAIT-2"}
 TLS_NAME = "server.example"
-SINGLE_BYTES = 2_000_000
-BIG_BYTES = 7_000_000
-SMALL_BYTES = 1_500_000
-PROGRESS_BYTES = 150_000
+SINGLE_BYTES = 1_000_000
+BIG_BYTES = 6_000_000
+HALF_BYTES = 3_500_000
+SMALL_BYTES = 700_000
+PROGRESS_BYTES = 75_000
 """By which every transfer must have come forward between two moves."""
 DIAGRAMS = {judging.UPLOAD: "upload", judging.SERVER: "server-moves", judging.HALF: "half-closed"}
 PORTS = {judging.UPLOAD: 8081, judging.SERVER: 8080, judging.HALF: 7000}
@@ -124,11 +128,17 @@ class BothWaysScenario(Scenario):
             self._serve()
             captures = lab.capture(context.out)
             outcome = Outcome(round_trip=round_trip)
-            self._single(outcome, judging.UPLOAD, self._upload_alone(), lab.move_mobile)
-            self._single(outcome, judging.SERVER, self._download_alone(), lab.move_server)
-            self._half_closed_alone(outcome)
-            self._crowd(outcome)
-            wait_until_closed((lab.mobile, lab.server), PATIENCE_SECONDS)
+            try:
+                self._single(outcome, judging.UPLOAD, self._upload_alone(), lab.move_mobile)
+                self._single(outcome, judging.SERVER, self._download_alone(), lab.move_server)
+                self._half_closed_alone(outcome)
+                self._crowd(outcome)
+                wait_until_closed((lab.mobile, lab.server), PATIENCE_SECONDS)
+            except BaseException:
+                for capture in captures.values():  # what they lack then is not what went wrong
+                    with contextlib.suppress(CaptureError):
+                        capture.stop()
+                raise
             for capture in captures.values():
                 capture.stop()
             for daemon in self._daemons:
@@ -231,20 +241,25 @@ class BothWaysScenario(Scenario):
             self._download_tls("curl over TLS", CROWD_PORTS["tls"], BIG_BYTES),
             sshd.copy(lab.mobile, self._file("scp.up", BIG_BYTES), address, out / "got" / "scp"),
         ]
+        self._progress(crowd)
+        everyone = crowd.sessions
+        for what, move in (("the mobile moves", lab.move_mobile), ("the server moves", lab.move_server)):
+            context.step(what)
+            self._do(what, everyone, move)
+            self._talk(crowd)
+            self._progress(crowd)
+        context.step("starting two more, in both directions")
         crowd.halves = [
             self._start_halves(
-                "socat, the mobile closes first", CROWD_PORTS["mobile closes first"], SMALL_BYTES, BIG_BYTES
+                "socat, the mobile closes first", CROWD_PORTS["mobile closes first"], SMALL_BYTES, HALF_BYTES
             ),
             self._start_halves(
-                "socat, the server closes first", CROWD_PORTS["server closes first"], BIG_BYTES, 2 * SMALL_BYTES
+                "socat, the server closes first", CROWD_PORTS["server closes first"], HALF_BYTES, SMALL_BYTES + 300_000
             ),
         ]
         first, second = CROWD_PORTS["mobile closes first"], CROWD_PORTS["server closes first"]
         everyone = crowd.sessions
-        self._progress(crowd)
         for what, until, move in (
-            ("the mobile moves", None, lab.move_mobile),
-            ("the server moves", None, lab.move_server),
             ("the mobile moves, its FIN behind data", (first, "FIN-WAIT-1", "ESTAB"), lab.move_mobile),
             ("the server moves, half-closed by the mobile", (first, "FIN-WAIT-2", "CLOSE-WAIT"), lab.move_server),
             ("the server moves, its FIN behind data", (second, "ESTAB", "FIN-WAIT-1"), lab.move_server),
@@ -336,18 +351,22 @@ class BothWaysScenario(Scenario):
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def _states(self, port: int) -> tuple[str, str]:
-        """TCP's state at the mobile and at the server, as ss sees it; "" where there is no such connection."""
+        """TCP's state at the mobile and at the server, as ss names it; "" where there is no such connection."""
         found = []
-        for host, side in ((self._lab.mobile, "dport"), (self._lab.server, "sport")):
-            said = host.run(["ss", "-Htan", "state", "connected", side, "=", f":{port}"]).stdout.split()
-            found.append(said[0] if said else "")
+        for host, end in ((self._lab.mobile, "remote_port"), (self._lab.server, "local_port")):
+            with host.entered():
+                states = [one.state for one in sockdiag.tcp_sockets() if getattr(one.tuple, end) == port]
+            name = sockdiag.STATE_NAMES[states[0]] if states else ""
+            found.append(_OF_SS.get(name, name.replace("_", "-")))
         return found[0], found[1]
 
     def _wait_states(self, port: int, mobile: str, server: str) -> None:
-        end = time.monotonic() + PATIENCE_SECONDS
+        end, before = time.monotonic() + PATIENCE_SECONDS, ("", "")
         while (states := self._states(port)) != (mobile, server):
-            if time.monotonic() > end:
+            if time.monotonic() > end or (before != states == ("", "")):
                 raise Invalid(f"the connection to port {port} was never {mobile} and {server}, now it is {states}")
+            before = states
+            time.sleep(0.005)
 
     def _wait_progress(self, sessions: list[Session], more: int) -> None:
         """Until each has carried so many bytes more."""

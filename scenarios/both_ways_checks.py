@@ -116,7 +116,7 @@ def _at_the_moves(context: Context, outcome: Outcome, name: str, moments: list[M
 
 def _asked_before_hearing(stream: Stream, moment: Moment, *, initiator: bool) -> bool:
     """Whether the first Migrate SYN that the vantage point shows of this move is that of its own host."""
-    first = next(one for one in stream.segments if one.time >= moment.changed.lost_at and _asks(one))
+    first = next(one for one in stream.segments if one.time >= moment.changed.began_at and _asks(one))
     return first.from_initiator == initiator
 
 
@@ -136,11 +136,10 @@ def _ways(stream: Stream, moments: list[Moment]) -> tuple[str, str]:
 
 
 def _flight(stream: Stream, moment: Moment, *, sender: bool) -> int:
-    """Bytes of one direction, seen at its sender, sent and not acknowledged at the move's first Migrate SYN."""
-    syn = next((one for one in stream.segments if one.time >= moment.changed.lost_at and _asks(one)), None)
-    if syn is None:
+    """Bytes of one direction, seen at its sender, sent and not acknowledged when the move began."""
+    if not any(one.time >= moment.changed.began_at and _asks(one) for one in stream.segments):
         raise NoMeasure(f"{stream} shows no Migrate SYN when {moment.what}.")
-    before = [one for one in stream.segments if one.time < syn.time and one.epoch < syn.epoch]
+    before = [one for one in stream.segments if one.time < moment.changed.began_at]
     sent = max((one.end for one in before if one.from_initiator == sender), default=0)
     acked = max((one.ack or 0 for one in before if one.from_initiator != sender), default=0)
     return max(0, sent - acked)

@@ -201,10 +201,14 @@ def certificate(work: Path, name: str) -> tuple[Path, Path]:
 # --- socat ------------------------------------------------------------------------------------------------------------
 
 
+SEND_BUFFER = 212_992
+"""Bytes of payload and as many for the kernel's own: the most that a program may ask for."""
+
+
 @dataclass
 class Halves:
     """socat at both ends, each with a file for the other: who has read its file to the end sends a FIN and goes on
-    receiving."""
+    receiving.  The FIN waits behind what the send buffer holds."""
 
     client: Session
     server: subprocess.Popen[Any]
@@ -218,8 +222,12 @@ class Halves:
         patient = ["socat", "-t", "600", "STDIO"]  # the other direction may last so much longer
         (up, up_got), (down, down_got) = files
         with down.open("rb") as read, up_got.open("wb") as written:
-            listener = server.spawn([*patient, f"TCP{version}-LISTEN:{port}"], stdin=read, stdout=written)
+            listener = server.spawn(
+                [*patient, f"TCP{version}-LISTEN:{port},so-sndbuf={SEND_BUFFER}"], stdin=read, stdout=written
+            )
         wait_for_port(server, port, "socat", listener)
         with up.open("rb") as read, down_got.open("wb") as written:
-            process = mobile.spawn([*patient, f"TCP{version}:{at(address)}:{port}"], stdin=read, stdout=written)
+            process = mobile.spawn(
+                [*patient, f"TCP{version}:{at(address)}:{port},so-sndbuf={SEND_BUFFER}"], stdin=read, stdout=written
+            )
         return cls(Session(name, port, process, files), listener)

@@ -15,17 +15,17 @@ from topologies.links import Cable
 from topologies.mobility import PREFIX_LENGTH, Mobility
 from topologies.nodes import Host
 
-RADIO = Cable(rate_bps=12_000_000, delay_s=0.01, queue_packets=100, arp=False)
+RADIO = Cable(rate_bps=4_000_000, delay_s=0.04, queue_packets=100, arp=False)
 
 
 @dataclass(frozen=True)
 class Changed:
-    """An address change that has happened; `lost_at` in seconds since the epoch."""
+    """An address change that has happened; `began_at` in seconds since the epoch, before the first address goes."""
 
     who: str
     old: tuple[str, ...]
     new: tuple[str, ...]
-    lost_at: float
+    began_at: float
 
 
 class BothEnds(Mobility):
@@ -41,20 +41,21 @@ class BothEnds(Mobility):
 
     def move_mobile(self) -> Changed:
         """To the other location: the old address goes before the new one comes."""
+        began_at = time.time()
         move = self.move()
-        return Changed("mobile", (move.old.address,), (move.new.address,), move.lost_at)
+        return Changed("mobile", (move.old.address,), (move.new.address,), began_at)
 
     def move_server(self) -> Changed:
         """To another address of its network: the old one goes before the new one comes."""
         old, new = self.server_address, self._another("server", self.server_address)
         self.base.neighbour("base-eth0", new, self.server.mac("server-eth0"))
+        began_at = time.time()
         self.server.ip_batch(self.version, ["route del default", self._address("del", old, "server-eth0")])
-        lost_at = time.time()
         # The kernel forgets an interface's neighbours with its last address.
         gateway = f"neighbour replace {self.server_gateway} lladdr {self._base_mac} dev server-eth0 nud permanent"
         self.server.ip_batch(self.version, [self._address("add", new, "server-eth0"), gateway, self._server_route()])
         self.server_address = new
-        return Changed("server", (old,), (new,), lost_at)
+        return Changed("server", (old,), (new,), began_at)
 
     def cross(self, ask: Callable[[list[tuple[Host, str]]], None], settled: Callable[[], None]) -> Changed:
         """Both move at once: `ask` tells each host its new address, and after `settled()` the old addresses go."""
@@ -65,14 +66,14 @@ class BothEnds(Mobility):
         self.base.neighbour("base-eth0", new[1], self.server.mac("server-eth0"))
         self.mobile.ip_batch(self.version, [self._address("add", new[0], place.mobile_interface)])
         self.server.ip_batch(self.version, [self._address("add", new[1], "server-eth0")])
-        began = time.time()
+        began_at = time.time()
         ask([(self.mobile, new[0]), (self.server, new[1])])
         settled()
         self.mobile.ip_batch(self.version, [self._address("del", old[0], place.mobile_interface)])
         self.server.ip_batch(self.version, [self._address("del", old[1], "server-eth0")])
         self.present = self.locations[place.name] = replace(place, address=new[0])
         self.server_address = new[1]
-        return Changed("both", old, new, began)
+        return Changed("both", old, new, began_at)
 
     def _another(self, who: str, address: str) -> str:
         """An address of the same network that nobody has had yet."""

@@ -7,7 +7,7 @@ still the end; and nothing that the peer has is sent again, its FIN neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from migrate.core import FIN, RST, Segment, TcpState
 from tests.linux import lab
@@ -35,8 +35,9 @@ class Pair:
     def states(self) -> tuple[TcpState, TcpState]:
         return TcpState(self.client("state", self.number)), TcpState(self.server("state", self.number))
 
-    def come_to(self, client: TcpState, server: TcpState) -> None:
-        lab.until(lambda: self.states == (client, server), f"{client.name} and {server.name}, now {self.states}")
+    def come_to(self, client: TcpState, server: TcpState, patience: float = lab.PATIENCE_SECONDS) -> None:
+        what = f"{client.name} and {server.name}, not {self.states}"
+        lab.until(lambda: self.states == (client, server), what, patience)
 
     def move(self, mover: str, number: int) -> None:
         """Without waiting for what was under way to arrive."""
@@ -56,11 +57,13 @@ class Pair:
             self.move(mover, first + number % 2)
 
 
-def halves() -> Iterator[tuple[int, lab.Lab, tuple[lab.Talker, lab.Talker]]]:
+def halves(
+    module: str = "migrate.migrated", versions: Iterable[int] = lab.VERSIONS
+) -> Iterator[tuple[int, lab.Lab, tuple[lab.Talker, lab.Talker]]]:
     """Both IP versions in one lab, with addresses to move to."""
-    with lab.lab() as place:
+    with lab.lab(module=module) as place:
         talkers = lab.talkers(place)
-        for version in lab.VERSIONS:
+        for version in versions:
             for host, numbers in ((place.one, (11, 12)), (place.two, (21, 22))):
                 for number in numbers:
                     place.add(host, version, number)
