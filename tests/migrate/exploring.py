@@ -162,7 +162,15 @@ class End:
             *(c.tuple, c.state, c.sent_count, c.confirmed_count, c.accepted_count, c.asked, c.highest),
             pending and (pending.tuple, pending.s, pending.tries, pending.ambiguous),
             accepted
-            and (accepted.tuple, accepted.s, accepted.octet, accepted.seq, accepted.ack, accepted.tries, accepted.outcome),
+            and (
+                accepted.tuple,
+                accepted.s,
+                accepted.octet,
+                accepted.seq,
+                accepted.ack,
+                accepted.tries,
+                accepted.outcome,
+            ),
             verifying and (verifying.tuple, verifying.s, verifying.tries),
             *(tuple(c.recent), tuple(c.own), self.una, self.nxt, self.high, self.rcv, self.timers, self.addresses),
             *(frozenset(self.marks.items()), len(self.script), self.was_reset),
@@ -227,7 +235,9 @@ class World:
                 yield f"{name}'s timeout", early, partial(self._expired, which, Timer.RETRANSMIT, 2 if early else None)
             if not self.flight and end.una != end.end and not end.was_reset:
                 yield f"{name}'s data again", False, partial(self._again, which)
-            if not self.flight and Timer.TWO_MSL in end.timers and not any(other.script for other in self.ends):
+            # 2MSL are longer than it takes anybody who is still there to ask again.
+            busy = self.flight or any(other.script or Timer.RETRANSMIT in other.timers for other in self.ends)
+            if Timer.TWO_MSL in end.timers and not busy:
                 yield f"{name}'s 2MSL", False, partial(self._expired, which, Timer.TWO_MSL, None)
 
     def _delivered(self, one: Segment, rest: tuple[int, ...]) -> World:
@@ -369,8 +379,8 @@ class World:
     def kernel_emit(self, which: int, segment: Segment) -> None:
         pair = FourTuple(segment.src, segment.sport, segment.dst, segment.dport)
         if self.ends[which].marks.get(pair, _PLAIN)[0] is None:
-            if self.ends[which].c.state is State.MIGRATE_WAIT:
-                raise Wrong("MIGRATE_WAIT speaks")
+            if (state := self.ends[which].c.state) is not State.ESTABLISHED:
+                raise Wrong(f"{state.name} speaks")
             self.emit(which, segment)
 
     def feed(self, which: int, kept: tuple[Segment, ...]) -> None:
