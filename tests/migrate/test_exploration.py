@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from migrate.core import Connection, FourTuple, State, answering, moving, settling
-from tests.migrate.exploring import Budget, End, Line, Place, World, Wrong, explore
+from tests.migrate.exploring import explore
 from tests.migrate.planting import plant
+from tests.migrate.values import Budget, End, Line, Place, Wrong
+from tests.migrate.worlds import World
 
 A = [Place(f"10.1.0.{number}") for number in range(1, 4)]
 B = [Place(f"10.2.0.{number}") for number in range(1, 4)]
