@@ -175,15 +175,16 @@ def _exact(server: Stream) -> list[Check]:
     """Wherever a handshake ended and data followed, it went on from the byte that 7 asks for: not from one that a late
     7 of an earlier migration names, and from none before what 6 said."""
     whole = wrong = 0
-    known: set[bytes] = set()
+    newest = 0
     place: tuple[str, int] | None = None  # where the newest request came from
-    oldest, named = 0, set[int]()  # what 6 said, and what has been acknowledged from there since
+    oldest, named = 0, set[int]()  # what 6 said (0: nothing yet), and what has been acknowledged from there since
     for one in server.segments:
         option = migrate_option(one.packet) if one.from_initiator and one.has(SYN) else None
         if option is not None:
-            if option.request not in known:
-                known.add(option.request)
-                place, named = (one.packet.src, one.packet.sport), set()
+            count = full_count(option.reqno, newest)
+            if count > newest:
+                newest = count
+                place, named, oldest = (one.packet.src, one.packet.sport), set(), 0
         elif place is None:
             continue
         elif one.from_initiator:
@@ -192,7 +193,7 @@ def _exact(server: Stream) -> list[Check]:
         elif (one.packet.dst, one.packet.dport) == place:
             if one.has(SYN | ACK):
                 oldest = one.seq + 1
-            elif one.length:
+            elif one.length and oldest:
                 whole += 1
                 wrong += one.seq not in named or one.seq < oldest
                 place = None

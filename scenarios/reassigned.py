@@ -9,38 +9,31 @@ Three runs, each in a topology of its own:
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
-from analysis.daemon_events import Told
 from migrate.core import ACK, SYN, Segment
-from migrate.linux.wire import Wire
 from scenarios import needs, reassigned_traces
 from scenarios.base import Context, Scenario
-from scenarios.following import Follower
 from scenarios.overhearing import Ear
 from scenarios.programs import (
-    Download,
     Migrated,
     Nginx,
     PythonServer,
     checksum,
-    random_file,
     wait_until_closed,
 )
-from scenarios.reassigned_seen import Back, Gone, Newcomer, NewcomerOutcome, Numbers
-from scenarios.verdict import Check, Invalid
-from topologies.links import Cable
-from topologies.measure import LinkNotAsDeclared
-from topologies.nodes import Host
-from topologies.profiles import PROFILES
-from topologies.reassigned import Reassigned
+from scenarios.reassigned_seen import Back, Gone, Newcomer, NewcomerOutcome
+from scenarios.reassigned_stage import (
+    PATIENCE_SECONDS,
+    first_seen,
+    lose_address,
+    numbers_of,
+    retransmission_timeout,
+    send,
+    stage_of,
+)
+from scenarios.verdict import Check
 
-LINK = Cable(rate_bps=1_000_000, delay_s=0.08, queue_packets=100)
 OBJECT_BYTES = 400_000
 LONG_OBJECT_BYTES = 8_000_000
 """More than a send buffer takes, so that a program has still something to write when its connection ends."""
@@ -51,45 +44,6 @@ INEXACT = (1, -1, 20_000)
 """Where RSTs are tried, beyond rcv_nxt: in the window, before it, farther in it."""
 SHORT_MSL = 2.0
 """Seconds; where nobody comes back, so that the end is seen soon."""
-PATIENCE_SECONDS = 60.0
-
-
-@dataclass
-class Stage:
-    """One run's topology and programs, running."""
-
-    out: Path
-    topology: Reassigned
-    round_trip: float
-    server_events: Follower
-    mobile_events: Follower
-    wanted: dict[str, str]
-    """SHA-256 of the server's objects, by name."""
-    nginx: Nginx
-
-    def download(
-        self, name: str, *options: str, stranger: bool = False, as_: str = "", port: int = Nginx.PORT
-    ) -> Download:
-        host = self.topology.stranger if stranger else self.topology.mobile
-        return Download(host, self.topology.server_address, name, self.out / (as_ or name), *options, port=port)
-
-    def wait_until_reset(self, count: int = 1, since: float = 0.0) -> list[Told]:
-        """Until so many of the server's connections are in MIGRATE_WAIT."""
-        named: dict[str, Told] = {}
-
-        def another(told: Told) -> bool:
-            return told.event == "waiting" and told.connection not in named
-
-        while len(named) < count:
-            one = self.server_events.wait_for(another, PATIENCE_SECONDS, since)
-            named[one.connection] = one
-        return list(named.values())
-
-    def wait_for_end(self, connection: str) -> None:
-        """Until this connection of the server's is reset."""
-        self.server_events.wait_for(
-            lambda told: told.event == "reset" and told.connection == connection, PATIENCE_SECONDS
-        )
 
 
 class ReassignedScenario(Scenario):
@@ -111,25 +65,25 @@ class ReassignedScenario(Scenario):
     # --- the mobile comes back ----------------------------------------------------------------------------------------
 
     def _back(self, context: Context) -> list[Check]:
-        with self._stage(context, "back", {"object": OBJECT_BYTES}) as stage:
+        with stage_of(context, "back", {"object": OBJECT_BYTES}) as stage:
             context.step("back: downloading at location 1")
             download = stage.download("object")
             with Ear(stage.topology.server, "server-eth0") as ear:
                 download.wait_for(AWAY_AT_BYTES // 2, PATIENCE_SECONDS)
                 mobile = stage.topology.mobile_address
-                before = _numbers(ear, mobile)
+                before = numbers_of(ear, mobile)
                 resets = [before.reset(beyond) for beyond in INEXACT]
                 tried_at = time.time()
-                _send(stage.topology.base, resets)
+                send(stage.topology.base, resets)
                 download.wait_for(AWAY_AT_BYTES, PATIENCE_SECONDS)
-                lost_at, given_at, numbers = self._lose_address(stage, ear)
+                lost_at, given_at, numbers = lose_address(stage, ear)
             context.step("back: the stranger has the address")
             [waiting] = stage.wait_until_reset()
-            timeout = _retransmission_timeout(stage, numbers)
+            timeout = retransmission_timeout(stage, numbers)
             further = [numbers.reset(), numbers.reset(), numbers.reset(1)]
             time.sleep(timeout)  # the stranger's kernel has no more to answer by then
             tried_again_at = time.time()
-            _send(stage.topology.stranger, further)
+            send(stage.topology.stranger, further)
             time.sleep(SILENT_RTOS * timeout)
             context.step("back: the mobile is at location 2")
             arrived_at = time.time()
@@ -164,7 +118,7 @@ class ReassignedScenario(Scenario):
 
     def _gone(self, context: Context) -> list[Check]:
         options = ("--msl", str(SHORT_MSL))
-        with self._stage(context, "gone", {"object": LONG_OBJECT_BYTES}, options, "info") as stage:
+        with stage_of(context, "gone", {"object": LONG_OBJECT_BYTES}, options, "info") as stage:
             python = PythonServer(stage.topology.server, stage.out / "www", stage.out / "http.server.log")
             context.step("gone: two downloads at location 1")
             downloads = [
@@ -174,14 +128,14 @@ class ReassignedScenario(Scenario):
             with Ear(stage.topology.server, "server-eth0") as ear:
                 for download in downloads:
                     download.wait_for(AWAY_AT_BYTES, PATIENCE_SECONDS)
-                lost_at, given_at, _ = self._lose_address(stage, ear)
+                lost_at, given_at, _ = lose_address(stage, ear)
             context.step("gone: the stranger has the address, and keeps it")
             logs = {
                 "nginx": (stage.nginx.log, "104: Connection reset by peer"),
                 "http.server": (python.log, "[Errno 104]"),
             }
             waiting = stage.wait_until_reset(len(downloads))
-            told_at = _first_seen(logs, 2 * SHORT_MSL + PATIENCE_SECONDS)
+            told_at = first_seen(logs, 2 * SHORT_MSL + PATIENCE_SECONDS)
             for one in waiting:
                 stage.wait_for_end(one.connection)
             left = stage.topology.server.run(["ss", "-Htn", "state", "established"]).stdout.splitlines()
@@ -209,14 +163,14 @@ class ReassignedScenario(Scenario):
 
     def _newcomer(self, context: Context) -> list[Check]:
         objects = {"object": OBJECT_BYTES, "other-port": OBJECT_BYTES // 2, "same-port": OBJECT_BYTES // 2}
-        with self._stage(context, "newcomer", objects) as stage:
+        with stage_of(context, "newcomer", objects) as stage:
             topology = stage.topology
             Migrated(topology.stranger, stage.out)
             context.step("newcomer: the mobile downloads at location 1")
             download = stage.download("object")
             with Ear(topology.server, "server-eth0") as ear:
                 download.wait_for(AWAY_AT_BYTES, PATIENCE_SECONDS)
-                lost_at, _, numbers = self._lose_address(stage, ear)
+                lost_at, _, numbers = lose_address(stage, ear)
                 [waiting] = stage.wait_until_reset()
                 context.step("newcomer: the stranger downloads too, from the old address")
                 port = numbers.remote[1]
@@ -256,94 +210,3 @@ class ReassignedScenario(Scenario):
             },
         )
         return reassigned_traces.newcomer(context, stage.out, seen)
-
-    # --- common to all ------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _stage(
-        self,
-        context: Context,
-        name: str,
-        objects: dict[str, int],
-        server_options: tuple[str, ...] = (),
-        error_level: str = "error",
-    ) -> Iterator[Stage]:
-        out = context.out / name
-        root, work = out / "www", out / "nginx"
-        for directory in (out, root, work):
-            directory.mkdir()
-        wanted = {file: random_file(root / file, size, context.random) for file, size in objects.items()}
-        context.step(f"{name}: building the topology")
-        with Reassigned(
-            ip=6 if context.ip == 6 else 4, profile=PROFILES[context.profile], seed=context.seed, modem=LINK
-        ) as topology:
-            context.step(f"{name}: measuring the links")
-            try:
-                measured = topology.measure()
-            except LinkNotAsDeclared as cause:
-                raise Invalid(str(cause)) from None
-            server = Migrated(topology.server, out, *server_options)
-            mobile = Migrated(topology.mobile, out)
-            nginx = Nginx(topology.server, root, work, error_level=error_level)
-            captures = topology.capture(out)
-            stage = Stage(
-                *(out, topology, measured["loc2"].small_round_trip_s),
-                *(Follower(server.events), Follower(mobile.events)),
-                *(wanted, nginx),
-            )
-            yield stage
-            for capture in captures.values():
-                capture.stop()
-            for daemon in (server, mobile):
-                daemon.stop()
-            for follower in (stage.server_events, stage.mobile_events):
-                follower.look()
-
-    def _lose_address(self, stage: Stage, ear: Ear) -> tuple[float, float, Numbers]:
-        """The mobile's address goes to the stranger; when the mobile lost it, when the stranger had it, and where the
-        connection was then."""
-        topology = stage.topology
-        mobile = topology.mobile_address
-        topology.leave()
-        lost_at = time.time()
-        numbers = _numbers(ear, mobile)
-        topology.give_away()
-        return lost_at, time.time(), numbers
-
-
-def _numbers(ear: Ear, mobile: str) -> Numbers:
-    """Of the connection over which the server has just sent data to the mobile."""
-    last = ear.newest(lambda one: str(one.dst) == mobile and bool(one.flags & ACK) and bool(one.payload))
-    return Numbers((str(last.src), last.sport), (str(last.dst), last.dport), last.ack)
-
-
-def _send(host: Host, segments: list[Segment]) -> None:
-    """By this host, whoever they seem to come from."""
-    with host.entered():
-        wire = Wire()
-    for segment in segments:
-        wire.send(segment)
-    wire.close()
-
-
-def _retransmission_timeout(stage: Stage, numbers: Numbers) -> float:
-    """Seconds, as the server's kernel says of the connection to the old address."""
-    address, port = numbers.remote
-    argv = ["ss", "-Htni", "state", "established", "dst", f"[{address}]:{port}"]
-    said = stage.topology.server.run(argv).stdout
-    found = re.search(r"\brto:(\d+)", said)
-    if not found:
-        raise Invalid("the server's kernel has no connection to the old address any more")
-    return int(found[1]) / 1000
-
-
-def _first_seen(logs: dict[str, tuple[Path, str]], patience: float) -> dict[str, float]:
-    """When each text appeared in its log, seconds since 1970; those that did not are left out."""
-    seen: dict[str, float] = {}
-    end = time.monotonic() + patience
-    while len(seen) < len(logs) and time.monotonic() < end:
-        for name, (log, text) in logs.items():
-            if name not in seen and text in log.read_text(errors="replace"):
-                seen[name] = time.time()
-        time.sleep(0.002)
-    return seen
