@@ -74,7 +74,7 @@ def test_what_the_deck_claims_and_the_measurement_denies_is_a_finding() -> None:
     told = {(one.cell.box, one.cell.mover, one.cell.situation): one.cured for one in found}
     assert told["strict", "mobile", Situation.ACKS_LOST] is True
     assert told["masq", "server", Situation.IDLE] is False
-    assert not [one for one in found if one.cell.handshake is Handshake.NXT or one.cell.box in ("none", "strip2")]
+    assert not [one for one in found if one.cell.handshake is Handshake.ADAPTED or one.cell.box in ("none", "strip2")]
     assert ("strict", "mobile", Situation.IDLE) not in told
 
 
