@@ -143,9 +143,9 @@ class Boxes:
         lines = []
         other: Side = "server" if side == "mobile" else "mobile"
         visible = side == "mobile" or path.name not in self._hidden
-        if path.version == 6 and visible and (path.name, side) in self._at:
+        if path.version == 6 and (visible or self.metrics) and (path.name, side) in self._at:
             # It would outlive the address, and the host would speak there as one of its other interfaces' addresses.
-            lines.append(f"route del {path.net(other)} dev {device}")
+            lines.append(f"route del {path.net(other if visible else side)} dev {device}")
         if (old := self._at.pop((path.name, side), None)) is not None:
             lines.append(f"address del {path.address(side, old)}/{path.length} dev {device}")
         if host is not None:
