@@ -43,7 +43,7 @@ class MiddleboxScenario(Scenario):
         needs.Program("tcpdump"),
         needs.Program("tshark"),
     )
-    profiles = ("paper",)
+    profiles = ("paper", "modern")
     boxes: Sequence[Box] = BOXES
     """What is tried; a test replaces it."""
 
@@ -60,7 +60,7 @@ class MiddleboxScenario(Scenario):
             context.report(f"cells: {outcome}", sum(result.finding.outcome is outcome for result in results))
         context.report("cells that slide 16 claims and the draft's handshake does not pass", len(findings))
         context.step("behind a NAT, as both ends see it")
-        return [*(check(result) for result in results), *self._behind_nat(context)]
+        return [*(check(result, context.profile) for result in results), *self._behind_nat(context)]
 
     def _behind_nat(self, context: Context) -> list[Check]:
         """One move behind the port-rewriting NAT, segment by segment: two addresses inside, two ports outside."""

@@ -107,7 +107,19 @@ def cells(box: str, handshake: Handshake) -> list[Cell]:
     ]
 
 
-def expected(cell: Cell) -> Outcome:
+WINDOW_TOO_SMALL = frozenset(
+    Cell(box, "mobile", situation, Handshake.DRAFT)
+    for box in ("nat", "masq")
+    for situation in (Situation.IDLE, Situation.DATA_LOST)
+)
+"""With windows that are scaled (profile modern) these fail too.  5 and 6 have no window scale, so the box takes
+each later window for bytes: the server's second segment lies beyond it, is invalid, and is not translated.
+A firewall that drops such segments lets one through at a time, and the transfer limps on."""
+
+
+def expected(cell: Cell, profile: str = "paper") -> Outcome:
+    if profile == "modern" and cell in WINDOW_TOO_SMALL:
+        return FAILS
     outcomes = EXPECTED[cell.box, cell.mover].of(cell.situation)
     assert outcomes is not None
     return outcomes[list(Handshake).index(cell.handshake)]
@@ -117,10 +129,10 @@ def name(cell: Cell) -> str:
     return f"{TITLES[cell.box]}: {cell.mover} moves, {cell.situation}, {cell.handshake} handshake"
 
 
-def check(result: Result) -> Check:
+def check(result: Result, profile: str = "paper") -> Check:
     """The cell held to what was found to be true; invalid where the situation was not what it is called."""
     cell, finding = result.cell, result.finding
-    judged = Check.equal(name(cell), str(expected(cell)), str(finding.outcome))
+    judged = Check.equal(name(cell), str(expected(cell, profile)), str(finding.outcome))
     if (wrong := not_as_meant(result)) is not None:
         return Check(judged.name, judged.expected, f"{finding.outcome}, but {wrong}", "", Verdict.INVALID)
     return judged

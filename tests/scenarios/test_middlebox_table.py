@@ -54,6 +54,14 @@ def test_a_cell_that_comes_out_otherwise_is_red(cell: Cell) -> None:
             assert check(result(cell, outcome)).verdict is Verdict.FAIL
 
 
+def test_with_scaled_windows_a_nat_needs_the_scale() -> None:
+    for situation in Situation:
+        draft, adapted = (Cell("masq", "mobile", situation, handshake) for handshake in Handshake)
+        assert expected(draft, "modern") is Outcome.FAILS
+        assert expected(adapted, "modern") is Outcome.WORKS
+        assert check(result(draft, Outcome.WORKS), "modern").verdict is Verdict.FAIL
+
+
 @pytest.mark.parametrize(
     ("situation", "flight"),
     [
