@@ -64,6 +64,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         help="repeat the window scale in segments 5 and 6, where the draft has no such option: firewalls that check "
         "windows take later ones for what they are",
     )
+    add(
+        "--enter-tracking",
+        action="store_true",
+        help="enter connections that move into this host's own connection tracking, for a stateful firewall on the "
+        "host itself (needs ctnetlink)",
+    )
     add("--unload", action="store_true", help="detach and unpin everything that an earlier migrated left, and end")
     return parser.parse_args(argv)
 
@@ -96,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         key_interval=arguments.key_interval,
         syn_number=SynNumber(arguments.syn_number),
         syn_window_scale=arguments.syn_window_scale,
+        enter_tracking=arguments.enter_tracking,
     )
     try:
         # It stands in for the kernel, for a moment and while others wait: it does not queue up behind busy programs.

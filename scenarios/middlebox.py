@@ -6,19 +6,27 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from analysis import diagram, stream
+from analysis.checking import find
+from analysis.diagram import Tokens
+from analysis.keylog import read_keys
+from analysis.pictures.ladder import ladder_text
+from analysis.pictures.ladder_svg import ladder_svg
 from scenarios import needs
 from scenarios.base import Context, Scenario
 from scenarios.middlebox_boxes import BOXES, Box, install
-from scenarios.middlebox_cells import PAUSE_RATE, Handshake, Result, Stage, try_out
+from scenarios.middlebox_cells import PAUSE_RATE, Cell, Handshake, Result, Situation, Stage, try_out
 from scenarios.middlebox_evidence import Outcome
 from scenarios.middlebox_picture import table_svg, table_text
 from scenarios.middlebox_table import cells, check, denied, name
 from scenarios.programs import Migrated, Nginx, random_file
 from scenarios.verdict import Check
-from topologies.boxes import Boxes
+from topologies.boxes import ACCESS, Boxes
 from topologies.profiles import PROFILES
 
 OBJECT_BYTES = 200_000
+BEHIND_NAT = Cell("masq", "mobile", Situation.ACKS_LOST, Handshake.ADAPTED)
+DIAGRAMS = {"mobile": ("inside.pcap", "behind-nat"), "server": ("outside.pcap", "behind-nat-server")}
 
 
 class MiddleboxScenario(Scenario):
@@ -33,8 +41,9 @@ class MiddleboxScenario(Scenario):
         needs.Program("nft", "nftables"),
         needs.Program("haproxy", "haproxy", ("-v",)),
         needs.Program("tcpdump"),
+        needs.Program("tshark"),
     )
-    profiles = ("paper",)
+    profiles = ("paper", "modern")
     boxes: Sequence[Box] = BOXES
     """What is tried; a test replaces it."""
 
@@ -50,7 +59,27 @@ class MiddleboxScenario(Scenario):
         for outcome in Outcome:
             context.report(f"cells: {outcome}", sum(result.finding.outcome is outcome for result in results))
         context.report("cells that slide 16 claims and the draft's handshake does not pass", len(findings))
-        return [check(result) for result in results]
+        context.step("behind a NAT, as both ends see it")
+        return [*(check(result, context.profile) for result in results), *self._behind_nat(context)]
+
+    def _behind_nat(self, context: Context) -> list[Check]:
+        """One move behind the port-rewriting NAT, segment by segment: two addresses inside, two ports outside."""
+        place, keys = context.out / BEHIND_NAT.directory, read_keys([context.out / BEHIND_NAT.handshake / "keys.log"])
+        checks = []
+        for vantage, (file, expected) in DIAGRAMS.items():
+            moved = [one for one in stream.load([place / file], vantage, keys) if len(one.epochs) > 1]
+            checks.append(Check.equal(f"connections that moved behind the NAT, {vantage}", 1, len(moved)))
+            for one in moved:
+                judged = diagram.check(diagram.load(find(expected)), one, 2 * ACCESS.delay_s)
+                wrong, seen, title = judged.mismatch, judged.matches, f"Behind a NAT, at the {vantage}"
+                (context.out / f"ladder-nat-{vantage}.svg").write_text(ladder_svg(one, expected=seen, title=title))
+                text = ladder_text(one, expected=seen, title=title, colour=False)
+                (context.out / f"ladder-nat-{vantage}.txt").write_text(text + "\n")
+                said = "as expected" if wrong is None else f"line {wrong.label or wrong.number}: {wrong.actual}"
+                checks.append(Check.equal(f"sequence diagram behind a NAT, {vantage}", "as expected", said))
+                tokens = judged.tokens.value
+                checks.append(Check.equal(f"Token and Request recomputed, {vantage}", Tokens.VERIFIED.value, tokens))
+        return checks
 
     def _try_all(self, context: Context, handshake: Handshake) -> list[Result]:
         """Every box at once, each on a path of its own; what is tried behind one follows one after the other."""

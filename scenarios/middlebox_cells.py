@@ -40,12 +40,13 @@ class Handshake(StrEnum):
     """How segments 5 and 6 are made."""
 
     DRAFT = "draft"
-    NXT = "nxt"
+    ADAPTED = "adapted"
+    """As migrated makes them for firewalls that look at numbers and windows, the host's own among them."""
 
     @property
     def options(self) -> tuple[str, ...]:
         """Of migrated."""
-        return () if self is Handshake.DRAFT else ("--syn-number", "nxt", "--syn-window-scale")
+        return () if self is Handshake.DRAFT else ("--syn-number", "nxt", "--syn-window-scale", "--enter-tracking")
 
 
 @dataclass(frozen=True, order=True)
@@ -106,6 +107,7 @@ def try_out(stage: Stage, box: Box, cell: Cell) -> Result:
             ending = _see_it_end(stage, path, cell, download)
     finally:
         download.give_up()
+        _forget(lab, path)
         for capture in captures:
             capture.stop()
         lab.link(path).clear_rules()
@@ -117,6 +119,14 @@ def try_out(stage: Stage, box: Box, cell: Cell) -> Result:
     inside, outside = (pcap.read(files[side], FILE[side]) for side in ("mobile", "server"))
     seen = view(inside, outside, Nginx.PORT)
     return Result(cell, judge(seen, cell.mover, ending), flight(seen, cell.mover, moved_at), seconds)
+
+
+def _forget(lab: Boxes, path: Path) -> None:
+    """What is left of the path's connections: one that could not move would go on trying, and hold its interface."""
+    ends = [path.address("server", host) for host in (2, 3)]
+    at = [end if path.version == 4 else f"[{end}]" for end in ends]
+    for host, word in ((lab.mobile, "dst"), (lab.server, "src")):
+        host.run(["ss", "-HtK", word, at[0], "or", word, at[1]], check=False)
 
 
 def _move(lab: Boxes, path: Path, cell: Cell, download: Download) -> float:

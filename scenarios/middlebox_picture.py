@@ -17,7 +17,7 @@ COLOURS = {
     Outcome.PLAIN: ("#FFF3CF", "#7A5B00"),
     Outcome.FAILS: ("#FADCDC", "#B00000"),
 }
-HEADS = {Handshake.DRAFT: "the draft's handshake", Handshake.NXT: "snd_nxt - 1, window scale"}
+HEADS = {Handshake.DRAFT: "the draft's handshake", Handshake.ADAPTED: "adapted to firewalls"}
 COLUMNS: tuple[tuple[Handshake, Side], ...] = tuple((handshake, side) for handshake in Handshake for side in SIDES)
 _LINE = {
     Situation.IDLE: "nothing in flight",

@@ -19,7 +19,7 @@ SIDES: tuple[Side, ...] = ("mobile", "server")
 CLAIMED = frozenset(("nat", "masq", "strict", "liberal", "outward", "proxy"))
 """Slide 16: "Works with most NATs, PEPs, stateful firewalls"."""
 
-Outcomes = tuple[Outcome, Outcome]  # with the draft's handshake, with nxt
+Outcomes = tuple[Outcome, Outcome]  # with the draft's handshake, with the adapted one
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,13 @@ _SIX = Row(
     _GOOD, _CURED, _GOOD, "6 acknowledges more than 5 has announced: invalid to conntrack, unless 5 says snd_nxt"
 )
 _UNKNOWN = "the SYN comes to the box's own address, where nobody has a mapping for a new peer: RST"
-_UNSEEN = "the host's own conntrack sees but a part of 5, 6 and 7, and takes what follows for invalid"
+_UNSEEN = "the host's own conntrack sees but a part of 5, 6, 7; the rest is invalid to it, unless it is told"
 _NO_OPTION = "the SYN arrives without Migrate-Permitted: nobody can move it"
 _NAKED = "a Migrate SYN without its option is any SYN: a listener answers it, or nobody"
 _SPLIT = "the box ends the connection itself and opens another: no option crosses it"
 _STRANGER = "the box answers the Migrate SYN itself, as the beginning of another connection"
+
+_OWN = Row(_CURED, _CURED, None, _UNSEEN)
 
 EXPECTED: Mapping[tuple[str, Side], Row] = {
     ("none", "mobile"): _always(WORKS, "nothing in between"),
@@ -75,10 +77,10 @@ EXPECTED: Mapping[tuple[str, Side], Row] = {
     ("strict", "server"): _SIX,
     ("liberal", "mobile"): _always(WORKS, "numbers are not looked at"),
     ("liberal", "server"): _always(WORKS, "numbers are not looked at"),
-    ("own-m", "mobile"): _once(FAILS, _UNSEEN),
-    ("own-m", "server"): _once(FAILS, _UNSEEN),
-    ("own-s", "mobile"): _once(FAILS, _UNSEEN),
-    ("own-s", "server"): _once(FAILS, _UNSEEN),
+    ("own-m", "mobile"): _OWN,
+    ("own-m", "server"): _OWN,
+    ("own-s", "mobile"): _OWN,
+    ("own-s", "server"): _OWN,
     ("outward", "mobile"): _once(WORKS, "the mover is inside: its SYN goes outward"),
     ("outward", "server"): _once(FAILS, "the mover is outside: its SYN comes from nowhere"),
     ("strip", "mobile"): _once(PLAIN, _NO_OPTION),
@@ -105,7 +107,19 @@ def cells(box: str, handshake: Handshake) -> list[Cell]:
     ]
 
 
-def expected(cell: Cell) -> Outcome:
+WINDOW_TOO_SMALL = frozenset(
+    Cell(box, "mobile", situation, Handshake.DRAFT)
+    for box in ("nat", "masq")
+    for situation in (Situation.IDLE, Situation.DATA_LOST)
+)
+"""With windows that are scaled (profile modern) these fail too.  5 and 6 have no window scale, so the box takes
+each later window for bytes: the server's second segment lies beyond it, is invalid, and is not translated.
+A firewall that drops such segments lets one through at a time, and the transfer limps on."""
+
+
+def expected(cell: Cell, profile: str = "paper") -> Outcome:
+    if profile == "modern" and cell in WINDOW_TOO_SMALL:
+        return FAILS
     outcomes = EXPECTED[cell.box, cell.mover].of(cell.situation)
     assert outcomes is not None
     return outcomes[list(Handshake).index(cell.handshake)]
@@ -115,10 +129,10 @@ def name(cell: Cell) -> str:
     return f"{TITLES[cell.box]}: {cell.mover} moves, {cell.situation}, {cell.handshake} handshake"
 
 
-def check(result: Result) -> Check:
+def check(result: Result, profile: str = "paper") -> Check:
     """The cell held to what was found to be true; invalid where the situation was not what it is called."""
     cell, finding = result.cell, result.finding
-    judged = Check.equal(name(cell), str(expected(cell)), str(finding.outcome))
+    judged = Check.equal(name(cell), str(expected(cell, profile)), str(finding.outcome))
     if (wrong := not_as_meant(result)) is not None:
         return Check(judged.name, judged.expected, f"{finding.outcome}, but {wrong}", "", Verdict.INVALID)
     return judged
@@ -156,6 +170,6 @@ def denied(results: Sequence[Result]) -> list[Denied]:
     found = []
     for cell, outcome in by_cell.items():
         if cell.box in CLAIMED and cell.handshake is Handshake.DRAFT and outcome is not WORKS:
-            other = Cell(cell.box, cell.mover, cell.situation, Handshake.NXT)
+            other = Cell(cell.box, cell.mover, cell.situation, Handshake.ADAPTED)
             found.append(Denied(cell, outcome, by_cell.get(other) is WORKS))
     return found

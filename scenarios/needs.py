@@ -99,18 +99,21 @@ CONNTRACK = Feature(
     "connection tracking in nftables", "there is no stateful firewall", lambda: probes.ruleset(probes.STATEFUL)
 )
 NAT = Feature("NAT in nftables", "there is no NAT and no transparent proxy", lambda: probes.ruleset(probes.TRANSLATING))
+CTNETLINK = Feature(
+    "ctnetlink", "a host's own firewall cannot be told of a move", lambda: probes.in_child(probes.CTNETLINK)
+)
 IPV6 = Feature("IPv6", "no IPv6 variant can run", probes.ipv6)
 
 FEATURES: tuple[Feature, ...] = (
     NAMESPACES, CGROUP2, VETH, TUN, SOCK_OPS, TC_BPF, CLSACT, BTF, TCP_REPAIR, PIDFD_GETFD, PACKET,
-    NFTABLES, CONNTRACK, NAT, IPV6,
+    NFTABLES, CONNTRACK, NAT, CTNETLINK, IPV6,
 )  # fmt: skip
 """All of them, as `--check` lists them."""
 
 MIGRATE: tuple[Need, ...] = (SOCK_OPS, TC_BPF, CLSACT, BTF, TCP_REPAIR, PIDFD_GETFD, PACKET, CGROUP2)
 """What a host that runs `migrated` needs."""
 
-MIDDLEBOXES: tuple[Need, ...] = (NFTABLES, CONNTRACK, NAT)
+MIDDLEBOXES: tuple[Need, ...] = (NFTABLES, CONNTRACK, NAT, CTNETLINK)
 """What a router needs to be more than a router."""
 
 TOPOLOGY: tuple[Need, ...] = (

@@ -12,6 +12,7 @@ import re
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,14 @@ TRANSLATING = ";".join(
         _CHAIN.format("nat", "prerouting", "meta l4proto tcp redirect to :3128").replace(" c ", " d "),
     )
 )
+
+
+CTNETLINK = "from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket; list(NFCTSocket().dump())"
+
+
+def in_child(code: str) -> str | None:
+    """Runs Python in a network namespace of its own."""
+    return in_namespace(sys.executable, "-c", code)
 
 
 def ruleset(text: str) -> str | None:

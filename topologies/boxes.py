@@ -141,6 +141,11 @@ class Boxes:
         """Give the host on that side this address of the path, instead of the one that it has; None: take it away."""
         device = path.interface(side)
         lines = []
+        other: Side = "server" if side == "mobile" else "mobile"
+        visible = side == "mobile" or path.name not in self._hidden
+        if path.version == 6 and (visible or self.metrics) and (path.name, side) in self._at:
+            # It would outlive the address, and the host would speak there as one of its other interfaces' addresses.
+            lines.append(f"route del {path.net(other if visible else side)} dev {device}")
         if (old := self._at.pop((path.name, side), None)) is not None:
             lines.append(f"address del {path.address(side, old)}/{path.length} dev {device}")
         if host is not None:
@@ -150,8 +155,7 @@ class Boxes:
             mac = self._box_macs[path.name, side]
             lines.append(f"neighbour replace {path.address(side, 1)} lladdr {mac} dev {device} nud permanent")
             # The kernel forgets an interface's neighbours and routes with its last address.
-            if side == "mobile" or path.name not in self._hidden:
-                other: Side = "server" if side == "mobile" else "mobile"
+            if visible:
                 metrics = " ".join(f"{key} {value}" for key, value in self.metrics.items())
                 via = path.address(side, 1)
                 lines.append(f"route replace {path.net(other)} via {via} dev {device} {metrics}")

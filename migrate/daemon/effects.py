@@ -50,6 +50,7 @@ from migrate.linux.position import Probe, SocketPosition
 from migrate.linux.rebind import Rebinder, third_segment
 from migrate.linux.repair import Checkpoint
 from migrate.linux.source_rule import speaking_from
+from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
 
 
@@ -66,11 +67,12 @@ class Effects:
         route: IPRoute,
         log: EventLog,
         repeats_scale: bool,
+        tracking: Tracking | None,
     ) -> None:
-        """`repeats_scale`: segments 5 and 6 say the window scale again."""
+        """`repeats_scale`: segments 5 and 6 say the window scale again.  `tracking`: is told of what moves."""
         self._registry, self._switchboard, self._wire = registry, switchboard, wire
         self._rebinder, self._probe, self._route, self._log = rebinder, probe, route, log
-        self._repeats_scale = repeats_scale
+        self._repeats_scale, self._tracking = repeats_scale, tracking
         self._limiter = RstLimiter()
         self._orders: list[tuple[Managed, Rebind]] = []
         self._soon: list[Managed] = []  # a handshake under way is about to carry their sockets
@@ -120,6 +122,7 @@ class Effects:
                 self._feed(managed, pair)
                 mark(pair, remove=WATCH_HOLD)
             case SendSyn() | SendSynAck():
+                self._let_through(managed, action)
                 self._send(managed, action.segment(self._repeated_scale(managed)))
                 self._soon.append(managed)
             case SendRst():
@@ -245,6 +248,13 @@ class Effects:
         except OSError as error:
             # As good as lost on the way: the machine's own timer sends it again.
             self.tell(managed, "not-sent", error.strerror or str(error))
+
+    def _let_through(self, managed: Managed, action: SendSyn | SendSynAck) -> None:
+        if self._tracking is not None:
+            try:
+                self._tracking.enter(action.tuple, ours=isinstance(action, SendSyn))
+            except OSError as error:
+                self.tell(managed, "not-tracked", error.strerror or str(error))
 
     def _repeated_scale(self, managed: Managed) -> int | None:
         position = self._probe(managed.machine.tuple) if self._repeats_scale else None

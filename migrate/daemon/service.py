@@ -42,6 +42,7 @@ from migrate.linux.orphans import Orphans
 from migrate.linux.programs import Programs
 from migrate.linux.rebind import Rebinder
 from migrate.linux.sockdiag import STATE_NAMES, tcp_sockets
+from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
 
 # The eBPF side acts for a daemon that has been heard of within so long.
@@ -62,6 +63,7 @@ class Options:
     key_interval: float
     syn_number: SynNumber
     syn_window_scale: bool
+    enter_tracking: bool
 
 
 class Service:
@@ -89,6 +91,7 @@ class Service:
             self._route,
             self.log,
             options.syn_window_scale,
+            Tracking() if options.enter_tracking else None,
         )
         self._watch, self._tables = addresses.Watch(), addresses.Tables()
         self._attached: set[int] = set()

@@ -91,11 +91,14 @@ class Tables:
 
 
 def source_towards(remote: Address) -> Address | None:
-    """The address from which this host would speak to `remote` now; None without a route."""
+    """The address from which this host would speak to `remote` now; None without a route.
+
+    None, too, for the loopback address that IPv6 takes where a route has outlived its interface's last address."""
     family = socket.AF_INET if remote.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as probe:  # connecting a datagram socket sends nothing
         try:
             probe.connect((str(remote), 9))
         except OSError:
             return None
-        return ipaddress.ip_address(probe.getsockname()[0])
+        source = ipaddress.ip_address(probe.getsockname()[0])
+        return None if source.is_loopback and not remote.is_loopback else source

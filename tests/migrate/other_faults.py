@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from migrate.core import State, TokenTable, admission, keys, moving, record, rules, settling
+from migrate.core import State, SynNumber, TokenTable, admission, keys, moving, record, rules, settling
 from tests.migrate import (
     test_admission,
     test_answering,
@@ -14,9 +14,10 @@ from tests.migrate import (
     test_settling,
     test_stories,
     test_suspended,
+    test_syn_number,
     test_waiting,
 )
-from tests.migrate.fixtures import PEER_MOVED, acked, answered, position, refused
+from tests.migrate.fixtures import NXT, PEER_MOVED, RCV, acked, answered, position, refused
 from tests.migrate.journeys import by_seed
 from tests.migrate.planting import Fault, with_
 
@@ -92,6 +93,30 @@ FAULTS = [
         "rules.syn_number(number, event.position, c.highest)",
         "event.position.snd_una",
         (test_moving.test_5_is_a_syn_from_the_new_address_with_the_migrate_option_only,),
+    ),
+    Fault(
+        "nxt is una after all",
+        rules.syn_number,
+        "number is SynNumber.UNA",
+        "True",
+        (with_(test_syn_number.test_5_has_the_number_that_was_chosen_and_keeps_it, SynNumber.NXT, NXT),),
+    ),
+    Fault(
+        "a replica asks with nxt",
+        moving._own_number,
+        "rules.SynNumber.UNA if event.preload else c.syn_number",
+        "c.syn_number",
+        (test_syn_number.test_a_replica_and_whoever_answers_it_have_the_drafts_number,),
+    ),
+    Fault(
+        "a mover whose data was lost is not believed",
+        rules._known,
+        "seq.add(position.rcv_nxt, position.rcv_wnd)",
+        "position.rcv_nxt",
+        (
+            with_(test_syn_number.test_a_mover_whose_data_was_lost_is_answered, RCV + 1447, "one segment", True),
+            test_syn_number.test_an_answer_from_one_whose_data_was_lost_is_followed,
+        ),
     ),
     Fault(
         "5 goes out again as another request",

@@ -54,6 +54,14 @@ def test_a_cell_that_comes_out_otherwise_is_red(cell: Cell) -> None:
             assert check(result(cell, outcome)).verdict is Verdict.FAIL
 
 
+def test_with_scaled_windows_a_nat_needs_the_scale() -> None:
+    for situation in Situation:
+        draft, adapted = (Cell("masq", "mobile", situation, handshake) for handshake in Handshake)
+        assert expected(draft, "modern") is Outcome.FAILS
+        assert expected(adapted, "modern") is Outcome.WORKS
+        assert check(result(draft, Outcome.WORKS), "modern").verdict is Verdict.FAIL
+
+
 @pytest.mark.parametrize(
     ("situation", "flight"),
     [
@@ -74,7 +82,7 @@ def test_what_the_deck_claims_and_the_measurement_denies_is_a_finding() -> None:
     told = {(one.cell.box, one.cell.mover, one.cell.situation): one.cured for one in found}
     assert told["strict", "mobile", Situation.ACKS_LOST] is True
     assert told["masq", "server", Situation.IDLE] is False
-    assert not [one for one in found if one.cell.handshake is Handshake.NXT or one.cell.box in ("none", "strip2")]
+    assert not [one for one in found if one.cell.handshake is Handshake.ADAPTED or one.cell.box in ("none", "strip2")]
     assert ("strict", "mobile", Situation.IDLE) not in told
 
 
