@@ -79,7 +79,7 @@ def impossible_numbers_and_options_are_dropped_in_silence(
         right = numbers.request(of_three(version), 1)
         short = Segment(right.src, right.sport, right.dst, right.dport, SYN, right.seq, 0, 0, b"\1\x10\3\0")
         with lab.captured(place.three, "eth1") as seen:
-            lab.inject(place.three, numbers.request(of_three(version), 1, at=1))
+            lab.inject(place.three, numbers.request(of_three(version), 1, at=1 << 28))
             lab.inject(place.three, numbers.request(of_three(version), 1, at=1 << 30))
             lab.inject(place.three, short)
             place.daemons["two"].wait_event("ignored", 3 * (at + 1))
