@@ -107,9 +107,9 @@ def try_out(stage: Stage, box: Box, cell: Cell) -> Result:
             ending = _see_it_end(stage, path, cell, download)
     finally:
         download.give_up()
-        _forget(lab, path)
         for capture in captures:
             capture.stop()
+        _forget(lab, path)  # the RSTs of that are none of the experiment's
         lab.link(path).clear_rules()
         if box.met_at_move:
             switch_off(box, lab)
