@@ -50,6 +50,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar="SECONDS",
         help="how long one key pair serves new connections (default %(default)s)",
     )
+    add(
+        "--insecure",
+        action="store_true",
+        help="open connections without keys, and accept such (the draft's variant for experiments): whoever knows a "
+        "connection's sequence numbers can move it",
+    )
     add("--unload", action="store_true", help="detach and unpin everything that an earlier migrated left, and end")
     return parser.parse_args(argv)
 
@@ -80,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         keylog=arguments.keylog,
         msl=arguments.msl,
         key_interval=arguments.key_interval,
+        insecure=arguments.insecure,
     )
     try:
         # It stands in for the kernel, for a moment and while others wait: it does not queue up behind busy programs.

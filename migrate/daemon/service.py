@@ -57,6 +57,7 @@ class Options:
     keylog: Path | None
     msl: float
     key_interval: float
+    insecure: bool = False
 
 
 class Service:
@@ -92,6 +93,7 @@ class Service:
         self._control = await Control.listen(self)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped.set)
+        self._switchboard.set_insecure(self._options.insecure)
         self._tick()
         self._resume()
         self._sweep()
@@ -252,6 +254,7 @@ class Service:
                     "remote_port": entry.tuple.remote_port,
                     "tcp": STATE_NAMES.get(entry.state, str(entry.state)),
                     "migratable": negotiated is not None,
+                    "insecure": negotiated is not None and negotiated.insecure,
                     "state": managed.machine.state.name if managed else ("ESTABLISHED" if negotiated else ""),
                     "moves": managed.moves if managed else 0,
                     "reason": _reason(negotiated, managed),

@@ -19,7 +19,7 @@ WATCH_MUTE_OUT, WATCH_MUTE_IN, WATCH_HOLD, WATCH_SYNACK = 1, 2, 4, 8
 WATCH_ALL = 15
 HANDSHAKE_MARK = 0x4D494752
 REPORT_MIGRATE_SYN, REPORT_RST, REPORT_SYNACK, REPORT_HELD, REPORT_CURVE = 1, 2, 3, 4, 5
-HS_INITIATOR, HS_SENT_KEY, HS_PEER_KEY = 1, 2, 4
+HS_INITIATOR, HS_SENT_KEY, HS_PEER_KEY, HS_INSECURE = 1, 2, 4, 8
 KEY_SLOTS = 4
 STATE_BYTES = 192
 
@@ -68,15 +68,18 @@ class Negotiated:
     initiator: bool
     own_key: bytes
     peer_key: bytes
+    insecure: bool = False  # without keys: K is all zero
 
     def pack(self) -> bytes:
         flags = HS_SENT_KEY | HS_PEER_KEY | (HS_INITIATOR if self.initiator else 0)
+        flags |= HS_INSECURE if self.insecure else 0
         return HANDSHAKE.pack(self.ni, self.na, self.key_number, flags, self.own_key, self.peer_key)
 
     @classmethod
     def unpack(cls, raw: bytes) -> Negotiated:
         ni, na, key_number, flags, own_key, peer_key = HANDSHAKE.unpack_from(raw)
-        return cls(ni, na, key_number, bool(flags & HS_INITIATOR), own_key, peer_key)
+        insecure = bool(flags & HS_INSECURE)
+        return cls(ni, na, key_number, bool(flags & HS_INITIATOR), own_key, peer_key, insecure)
 
 
 class Connections:
@@ -135,6 +138,7 @@ class Connections:
 class Settings:
     alive_until: int
     watching: bool
+    insecure: bool
     slots: tuple[tuple[int, bytes], ...]  # (number, public key)
 
 
@@ -149,12 +153,12 @@ class Switchboard:
     def read(self) -> Settings:
         raw = self._settings.get(bytes(4))
         assert raw is not None
-        alive_until, watching, _, *slots = SETTINGS.unpack(raw)
-        return Settings(alive_until, bool(watching), tuple(SLOT.unpack(slot) for slot in slots))
+        alive_until, watching, insecure, *slots = SETTINGS.unpack(raw)
+        return Settings(alive_until, bool(watching), bool(insecure), tuple(SLOT.unpack(slot) for slot in slots))
 
     def write(self, settings: Settings) -> None:
         slots = [SLOT.pack(*slot) for slot in settings.slots]
-        self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, settings.watching, 0, *slots))
+        self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, settings.watching, settings.insecure, *slots))
 
     def counters(self) -> tuple[int, int]:
         """How many migratable connections there have been, and the number of the key pair used last (0: none)."""
@@ -162,6 +166,10 @@ class Switchboard:
         assert raw is not None
         established, key_used = COUNTERS.unpack(raw)
         return established, key_used
+
+    def set_insecure(self, insecure: bool) -> None:
+        """From now on ask for the insecure variant, and answer who asks for it; or neither."""
+        self.write(replace(self.read(), insecure=insecure))
 
     def promise(self, seconds: float) -> None:
         """The daemon will be there for so long; 0: it is gone, every segment passes."""

@@ -142,14 +142,20 @@ static __always_inline void tuple_of_socket(struct bpf_sock_ops *ops, struct tup
 	tuple->remote_port = (__be16)(ops->remote_port >> 16);	/* network order, in the upper half */
 }
 
-/* Does the SYN that a SYN/ACK is about to answer carry a secure MP of our curve? */
-static __always_inline int syn_has_mp(struct bpf_sock_ops *ops)
+/* How long our MP is in a SYN; and in a SYN/ACK as long as in the SYN that it answers: 0 if that has none of our kind. */
+static __always_inline int mp_length(struct bpf_sock_ops *ops, const struct settings *now)
 {
 	__u8 option[MP_LENGTH] = { MP_KIND };
+	int length;
 
-	if (bpf_load_hdr_opt(ops, option, sizeof(option), BPF_LOAD_HDR_OPT_TCP_SYN) != MP_LENGTH)
-		return 0;
-	return option[2] == CURVE_P192 && (option[3] == 2 || option[3] == 3);
+	if (!(ops->skb_tcp_flags & ACK_FLAG))
+		return now->insecure ? MP_BARE_LENGTH : MP_LENGTH;
+	length = bpf_load_hdr_opt(ops, option, sizeof(option), BPF_LOAD_HDR_OPT_TCP_SYN);
+	if (length == MP_BARE_LENGTH && option[2] == CURVE_INSECURE && now->insecure)
+		return length;
+	if (length == MP_LENGTH && option[2] == CURVE_P192 && (option[3] == 2 || option[3] == 3))
+		return length;
+	return 0;
 }
 
 static __always_inline void established(struct bpf_sock_ops *ops)
@@ -182,7 +188,9 @@ int negotiate(struct bpf_sock_ops *ops)
 {
 	struct settings *now;
 	__u8 option[MP_LENGTH] = { MP_KIND, MP_LENGTH, CURVE_P192 };
+	__u8 bare[MP_BARE_LENGTH] = { MP_KIND, MP_BARE_LENGTH, CURVE_INSECURE };
 	struct tuple tuple;
+	int length;
 
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
@@ -195,12 +203,17 @@ int negotiate(struct bpf_sock_ops *ops)
 		now = get_settings();
 		if (!now || !alive(now) || !now->slots[0].number)
 			break;
-		if ((ops->skb_tcp_flags & ACK_FLAG) && !syn_has_mp(ops))
-			break;
-		bpf_reserve_hdr_opt(ops, MP_LENGTH, 0);
+		length = mp_length(ops, now);
+		if (length)
+			bpf_reserve_hdr_opt(ops, length, 0);
 		break;
 	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
-		if (ops->skb_tcp_flags & SYN_FLAG)
+		now = get_settings();
+		if (!now || !(ops->skb_tcp_flags & SYN_FLAG))
+			break;
+		if (mp_length(ops, now) == MP_BARE_LENGTH)
+			bpf_store_hdr_opt(ops, bare, sizeof(bare), 0);
+		else
 			bpf_store_hdr_opt(ops, option, sizeof(option), 0);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
@@ -502,15 +515,24 @@ static __always_inline void note_key(__u32 number)
 		seen->key_used = number;
 }
 
+/* MP of the insecure variant: no key, and the Timestamp option is nothing but one. */
+static __always_inline int is_bare(const struct options *options)
+{
+	return options->mp >= 0 && options->mp_length == MP_BARE_LENGTH &&
+	       options->old[(options->mp + 2) & 63] == CURVE_INSECURE;
+}
+
 static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, struct segment *segment)
 {
 	struct options options = {};
 	struct handshake fresh = {}, *handshake;
 	const struct key_slot *slot;
-	int answer = segment->flags & ACK_FLAG;
+	int answer = segment->flags & ACK_FLAG, bare;
 
-	if (load_options(skb, segment, &options) || options.mp < 0 || options.mp_length != MP_LENGTH ||
-	    options.timestamp < 0)
+	if (load_options(skb, segment, &options) || options.mp < 0)
+		return TC_ACT_UNSPEC;
+	bare = is_bare(&options);
+	if (!bare && (options.mp_length != MP_LENGTH || options.timestamp < 0))
 		return TC_ACT_UNSPEC;
 	handshake = bpf_map_lookup_elem(&handshakes, &segment->tuple);
 	if (!handshake) {
@@ -529,14 +551,20 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 			handshake->ni = segment->seq;
 			handshake->flags = HS_INITIATOR | HS_SENT_KEY;
 		}
-		handshake->key_number = slot->number;
-		__builtin_memcpy(handshake->own_key, slot->public_key, KEY_BYTES);
-		note_key(slot->number);
+		if (bare) {
+			handshake->flags |= HS_INSECURE;
+		} else {
+			handshake->key_number = slot->number;
+			__builtin_memcpy(handshake->own_key, slot->public_key, KEY_BYTES);
+			note_key(slot->number);
+		}
 		if (handshake == &fresh)
 			bpf_map_update_elem(&handshakes, &segment->tuple, &fresh, BPF_ANY);
 	}
-	write_key(&options, handshake->own_key);
-	store_options(skb, segment, &options);
+	if (!bare) {
+		write_key(&options, handshake->own_key);
+		store_options(skb, segment, &options);
+	}
 	return TC_ACT_UNSPEC;
 }
 
@@ -584,7 +612,7 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 	__u32 harmless[2] = { 0, 0 };
 	struct options options = {};
 	struct handshake fresh = {}, *handshake;
-	int answer = segment->flags & ACK_FLAG, usable;
+	int answer = segment->flags & ACK_FLAG, usable, bare;
 
 	if (load_options(skb, segment, &options))
 		return TC_ACT_UNSPEC;
@@ -594,10 +622,13 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 	}
 	usable = options.mp >= 0 && options.mp_length == MP_LENGTH && options.timestamp >= 0 &&
 		 options.old[(options.mp + 2) & 63] == CURVE_P192;
+	bare = is_bare(&options) && now->insecure;
 	if (answer) {
 		handshake = bpf_map_lookup_elem(&handshakes, &segment->tuple);
 		if (!handshake || !(handshake->flags & HS_SENT_KEY) || handshake->ni + 1 != segment->ack)
 			return TC_ACT_UNSPEC;
+		bare = handshake->flags & HS_INSECURE;	/* what we have asked for */
+		usable = bare ? is_bare(&options) : usable;
 		if (options.mp >= 0 && !usable) {
 			report(skb, l2, REPORT_CURVE);
 			return TC_ACT_SHOT;
@@ -606,6 +637,7 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 		/* A new connection of whoever has the address now: the old one's silence does not bind it. */
 		if (now->watching)
 			bpf_map_delete_elem(&watches, &segment->tuple);
+		usable = bare || usable;
 		if (!usable)
 			return TC_ACT_UNSPEC;
 		handshake = bpf_map_lookup_elem(&handshakes, &segment->tuple);
@@ -614,18 +646,19 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 		if (!handshake)
 			handshake = &fresh;
 		barrier_var(handshake);
-		read_key(&options, handshake->peer_key);
+		if (!bare)
+			read_key(&options, handshake->peer_key);
 		if (answer) {
 			handshake->na = segment->seq;
 			handshake->flags |= HS_PEER_KEY;
 		} else if (handshake->ni != segment->seq || !(handshake->flags & HS_PEER_KEY)) {
 			handshake->ni = segment->seq;
-			handshake->flags = HS_PEER_KEY;
+			handshake->flags = bare ? HS_PEER_KEY | HS_INSECURE : HS_PEER_KEY;
 		}
 		if (handshake == &fresh)
 			bpf_map_update_elem(&handshakes, &segment->tuple, &fresh, BPF_ANY);
 	}
-	if (options.timestamp >= 0) {
+	if (options.timestamp >= 0 && !bare) {
 		/* The kernel must see neither as a clock; it does not look at a zero TSecr. */
 		if (!answer)
 			harmless[0] = harmless_tsval(skb, &segment->tuple);

@@ -14,7 +14,9 @@
 #define MP_KIND 15		/* Migrate-Permitted */
 #define MP_LENGTH 20
 #define MP_KEY_BYTES 17
+#define MP_BARE_LENGTH 3	/* the insecure variant: no key, K is all zero */
 #define MIGRATE_KIND 16
+#define CURVE_INSECURE 0
 #define CURVE_P192 2
 #define KEY_BYTES 25
 
@@ -40,6 +42,7 @@ struct handshake {
 #define HS_INITIATOR 1
 #define HS_SENT_KEY 2		/* our MP has left */
 #define HS_PEER_KEY 4		/* the peer's MP has come */
+#define HS_INSECURE 8		/* both without a key */
 
 /* What the daemon keeps of a connection that has moved: the core's serialised state.  The eBPF side never looks. */
 struct state {
@@ -75,7 +78,7 @@ struct key_slot {
 struct settings {
 	__u64 alive_until;	/* CLOCK_MONOTONIC nanoseconds: the daemon's promise to be there until then */
 	__u32 watching;		/* 1 if `watches` has entries; 0 lets every segment pass at once */
-	__u32 pad;
+	__u32 insecure;		/* 1: ask for the insecure variant, and answer who asks for it */
 	struct key_slot slots[KEY_SLOTS];	/* one key pair for each quarter of the TSval circle */
 };
 
