@@ -133,15 +133,13 @@ def _mend(raw: bytearray, at: int, old: bytes, new: bytes) -> None:
 
 def read(path: Path, wanted: int = SYN | RST) -> list[Seen]:
     """The TCP segments of a capture, which may still be growing, that have one of these flags (0: all)."""
-    found = []
+    found: list[Seen] = []
     with RawPcapReader(str(path)) as reader:
-        while True:
-            try:
-                frame, meta = reader.read_packet()
-            except EOFError:
-                return found
+        unit = 1e9 if reader.nano else 1e6
+        for frame, meta in reader:
             if seen := heard(frame, wanted):
-                found.append(replace(seen, time=meta.sec + meta.usec / (1e9 if reader.nano else 1e6)))
+                found.append(replace(seen, time=meta.sec + meta.usec / unit))
+    return found
 
 
 def heard(frame: bytes, wanted: int = 0) -> Seen | None:

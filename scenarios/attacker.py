@@ -15,6 +15,7 @@ from topologies.nodes import Host
 _ALL_PROTOCOLS = 3
 _BUFFER = 16 << 20
 _OUTGOING = 4
+_SO_RCVBUFFORCE = 33
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Attacker:
         with self._host.entered():
             ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL_PROTOCOLS))
         with ear:
-            ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, _BUFFER)
+            ear.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
             ear.bind((interface or self._interface, _ALL_PROTOCOLS))
 
             def hear(silence: float) -> Iterator[Seen]:

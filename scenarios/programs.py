@@ -122,6 +122,11 @@ class Download:
                 raise ProgramError(f"curl has received only {self.received} of {count} bytes after {patience:.0f} s")
             time.sleep(0.005)
 
+    def abandon(self) -> None:
+        """Kills it."""
+        self._process.kill()
+        self._process.wait()
+
     def finish(self, patience: float) -> int:
         """Until it ends; its exit status."""
         try:

@@ -1,0 +1,184 @@
+"""Attackers on and off the path try to move, reset or stall connections (slides 13, 16 and 23)."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from scenarios import hijack_checks, hijack_floods, needs
+from scenarios.base import Context, Scenario
+from scenarios.hijack_attacks import Attacks, known_numbers, overtaken
+from scenarios.hijack_checks import Beaten, Takeover, of_takeover, verdict
+from scenarios.hijack_lab import PATIENCE, Battlefield
+from scenarios.programs import checksum
+from scenarios.verdict import Check
+from topologies.crossroads import Crossroads
+
+BRAKE_BPS = 8_000_000
+"""The links' rate while connections are attacked, so that transfers last as long as the attacks."""
+LONG_BYTES, SHORT_BYTES = 60_000_000, 8_000_000
+MOVES = 130
+"""More than a turn of the request number's seven bits, from request 3 on."""
+HEADING = ("attack", "the attacker lacks", "sent", "answered", "RSTs", "accepted", "outcome")
+
+
+class HijackScenario(Scenario):
+    name = "hijack"
+    claim = "Nobody off the path moves, resets or stalls a connection; who is on the path can move it (slides 13, 16, 23)"
+    needs = (
+        *needs.TOPOLOGY,
+        *needs.MIGRATE,
+        needs.Program("curl"),
+        needs.Program("nginx", "nginx-light", ("-v",)),
+        needs.Program("nft", "nftables"),
+    )
+    alone: ClassVar[bool] = True
+
+    def run(self, context: Context) -> list[Check]:
+        context.step("building the topology")
+        with Crossroads(ip=6 if context.ip == 6 else 4, profile=context.profile) as lab:  # type: ignore[arg-type]
+            field = Battlefield(context, lab)
+            field.start()
+            lab.brake(BRAKE_BPS)
+            return _Run(context, field).all()
+
+
+class _Run:
+    def __init__(self, context: Context, field: Battlefield) -> None:
+        self._context, self._field = context, field
+        self._checks: list[Check] = []
+        self._rows: list[tuple[object, ...]] = [HEADING]
+
+    def all(self) -> list[Check]:
+        try:
+            self._one_transfer()
+            self._floods()
+            self._on_the_path()
+            self._insecure()
+        except Beaten as attack:
+            self._context.report("ended early", f"{attack} did what it must not")
+        finally:
+            self._field.end_capture()
+            text = hijack_checks.table(self._rows)
+            (self._context.out / "attacks.txt").write_text(text)
+            for row in self._rows[1:]:
+                self._context.report(f"{row[0]} (lacks {row[1]})", str(row[-1]))
+            self._field.tidy()
+        return self._checks
+
+    def _one_transfer(self) -> None:
+        """A secure connection, and attackers who lack one thing or another."""
+        field = self._field
+        wanted = field.offer("object", LONG_BYTES)
+        captures = field.capture("attacks")
+        download = field.download("object")
+        download.wait_for(100_000, PATIENCE)
+        attacks = Attacks(field, captures, download, self._context.random)
+        try:
+            attacks.against_one_transfer(MOVES)
+        finally:
+            for attack in attacks.done:
+                self._checks += hijack_checks.of_attack(attack)
+            self._rows += hijack_checks.rows(attacks.done)
+        self._context.step("a RST with the right number")
+        seen = attacks.exact_reset()
+        self._checks += hijack_checks.of_exact_reset(seen)
+        self._rows.append(("RST exactly at rcv_nxt", "nothing", 1, 0, 0, 1, "stalls it until the mobile moves, or 2MSL"))
+        self._context.report("stall by a RST exactly at rcv_nxt, ended by a move", round(seen["stall"], 3), "s")
+        self._context.report("RSTs that a blind attacker needs on average", 1 << 31, "packets")
+        self._context.step("finishing the download")
+        field.lab.brake(None)
+        self._checks += [
+            Check.equal("curl's exit status, after all this", 0, download.finish(PATIENCE)),
+            Check.equal("SHA-256 of the file received", wanted, checksum(download.target)),
+        ]
+        field.end_capture(complete=True)
+
+    def _floods(self) -> None:
+        field = self._field
+        # A connection that the flood can name: idle beside the transfer, under the brake of its own program.
+        field.offer("object2", LONG_BYTES)
+        captures = field.capture("flood")
+        named = field.download("object2", "--limit-rate", "100k")
+        named.wait_for(10_000, PATIENCE)
+        events = field.events["server"]
+        count = events.count("migrated")
+        field.lab.move("loc2")
+        events.wait(count + 1, "migrated")
+        record = field.recorded(captures["server"])[-1]
+        field.end_capture()
+        rounds = hijack_floods.rounds(field, record, self._context.random)
+        checks = hijack_checks.of_floods(rounds, hijack_floods.PACKETS, hijack_floods.PATIENCE)
+        had = named.received
+        named.wait_for(had + 1, PATIENCE)
+        self._checks += [*checks, Check.at_least("the connection that the flood named: bytes since", 1, named.received - had)]
+        named.abandon()
+        report = self._context.report
+        for kind in ("ordinary", "migrate"):
+            own = [one for one in rounds if one.kind == kind]
+            what = {"ordinary": "ordinary SYNs to a closed port", "migrate": "Migrate SYNs"}[kind]
+            report(f"transfer slowed down by {what}", round(100 * hijack_checks.slowdown(rounds, kind), 1), "%")
+            report(f"{what}: sent at", round(sum(one.sent for one in own) / sum(one.seconds for one in own)), "packets/s")
+            report(f"{what}: RSTs", sum(one.refused for one in own), "packets")
+            report(f"{what}: migrated's processor time", round(sum(one.daemon_seconds for one in own), 3), "s")
+        for kind in ("quiet", "ordinary", "migrate"):
+            times = [one.move_seconds for one in rounds if one.kind == kind]
+            report(f"a true move, {kind}", max(time if time is not None else -1.0 for time in times), "s")
+            rate = hijack_checks.rate(rounds, kind)
+            report(f"rate of the transfer, {kind}", round(8 * rate / 1e6), "Mbit/s")
+        own = [one for one in rounds if one.kind == "migrate"]
+        self._rows.append(
+            ("flood of Migrate SYNs", "token, request or a new one", sum(one.sent for one in own),
+             sum(one.answered for one in own), sum(one.refused for one in own), 0, verdict(checks))
+        )  # fmt: skip
+
+    def _on_the_path(self) -> None:
+        """The café's access point hears the Migrate SYN and overtakes it."""
+        field = self._field
+        self._context.step("moving to the attacker's café")
+        field.lab.brake(BRAKE_BPS)
+        field.offer("object3", SHORT_BYTES)
+        field.capture("cafe")
+        download = field.download("object3")
+        download.wait_for(50_000, PATIENCE)
+        takeover = overtaken(field, 2)
+        self._takeover("Migrate SYN captured on the path and overtaken", "nothing", takeover, "object3", True)
+        had = download.received
+        time.sleep(1)
+        self._checks.append(Check.equal("overtaken: bytes that the mobile still gets", 0, download.received - had, "bytes"))
+        download.abandon()
+        field.end_capture()
+
+    def _insecure(self) -> None:
+        """A connection without keys beside one with: an attacker off the path who knows all sequence numbers."""
+        field = self._field
+        self._context.step("the insecure variant")
+        field.lab.move("loc1")
+        wanted = field.offer("object4", SHORT_BYTES)
+        captures = field.capture("insecure")
+        secure = field.download("object4")
+        secure.wait_for(50_000, PATIENCE)
+        between = time.time()
+        field.start_daemons("--insecure")
+        insecure = field.download("object4")
+        insecure.wait_for(50_000, PATIENCE)
+        for name, opened, source, succeeds in (
+            ("secure", between, 3, False), ("insecure", time.time(), 4, True),
+        ):  # fmt: skip
+            _, takeover = known_numbers(field, captures, opened, source)
+            lacks = "the secret" if name == "secure" else "nothing: there is no secret"
+            self._takeover(f"sequence numbers known, {name} connection", lacks, takeover, "object4", succeeds)
+        insecure.abandon()
+        self._checks += [
+            Check.equal("curl's exit status, secure connection", 0, secure.finish(PATIENCE)),
+            Check.equal("SHA-256 of the file received, secure connection", wanted, checksum(secure.target)),
+        ]
+        field.end_capture()
+
+    def _takeover(self, name: str, lacks: str, takeover: Takeover, offered: str, succeeds: bool) -> None:
+        checks = of_takeover(name, takeover, self._field.offered(offered), succeeds)
+        self._checks += checks
+        answered = int(takeover.loot.answer is not None)
+        row = (name, lacks, 1, answered, int(takeover.loot.refused), takeover.migrated, verdict(checks, succeeds))
+        self._rows.append(row)
+
