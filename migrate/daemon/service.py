@@ -72,7 +72,9 @@ class Service:
         self._switchboard = self._programs.switchboard()
         self._table = self._programs.connections()
         self.keyring = Keyring(self._programs.private_keys(), self._switchboard, keylog)
-        self.registry = Registry(self._table, self.keyring, self._switchboard, options.msl)
+        self.registry = Registry(
+            self._table, self.keyring, self._switchboard, self._programs.proofs(), options.msl
+        )
         self.probe = self._programs.probe()
         self._wire = Wire()
         rebinder = Rebinder(options.cgroup, self._table, self._wire, journal)
@@ -223,7 +225,10 @@ class Service:
         if option is None:
             return
         known = False
-        for managed in self.registry.by_token(option.token):
+        connections = self.registry.by_token(option.token)
+        if connections is None:
+            return  # if it is a true one, it comes again
+        for managed in connections:
             position = self.probe(managed.machine.tuple)
             if position is None:
                 continue

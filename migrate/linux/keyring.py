@@ -51,7 +51,8 @@ class Keyring:
     def secret(self, negotiated: Negotiated) -> bytes:
         """K of one connection.  The curve arithmetic is done once for each pair of key pairs.
 
-        The insecure variant's is all zero.  Raises KeyError where our private key is gone, and `BadKey` where the peer's is no point of the curve."""
+        The insecure variant's is all zero.  Raises KeyError where our private key is gone, and `BadKey` where the
+        peer's is no point of the curve."""
         if negotiated.insecure:
             return INSECURE_SECRET
         index = (negotiated.key_number, negotiated.peer_key)

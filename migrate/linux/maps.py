@@ -7,6 +7,7 @@ host-order integers on both sides.
 from __future__ import annotations
 
 import ipaddress
+import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ SLOT = struct.Struct("=I25s3x")
 SETTINGS = struct.Struct("=QII" + "32s" * KEY_SLOTS)
 COUNTERS = struct.Struct("=II")
 REPORT = struct.Struct("=IIQ")
+PROOF = struct.Struct("=III25s3x")
+TOKEN_BYTES = 8
 PRIVATE_KEY_BYTES = 24
 
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -132,6 +135,22 @@ class Connections:
         for key in list(self._states):
             if self._table.get(key) is None:
                 self._states.delete(key)
+
+
+class Proofs:
+    """What the eBPF side proves Migrate SYNs with, by token; for one thing alone: which reports it may leave out in a
+    flood."""
+
+    def __init__(self, table: Map) -> None:
+        self._table = table
+
+    def put(self, token: bytes, accepted: int, ni: int, na: int, k: bytes) -> None:
+        """`accepted`: the full count of the last request of the peer's that was accepted."""
+        isns = (socket.htonl(ni), socket.htonl(na))  # as they are hashed
+        self._table.set(token, PROOF.pack(accepted, *isns, k))
+
+    def remove(self, token: bytes) -> None:
+        self._table.delete(token)
 
 
 @dataclass(frozen=True, slots=True)

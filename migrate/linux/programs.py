@@ -21,11 +21,14 @@ from migrate.linux.maps import (
     COUNTERS,
     HANDSHAKE,
     PRIVATE_KEY_BYTES,
+    PROOF,
     SETTINGS,
     STATE,
+    TOKEN_BYTES,
     TUPLE,
     WATCH,
     Connections,
+    Proofs,
     Switchboard,
 )
 from migrate.linux.position import Probe
@@ -86,6 +89,9 @@ class Programs:
 
     def handshakes(self) -> libbpf.Map:
         return self._object.map("handshakes", TUPLE.size, HANDSHAKE.size)
+
+    def proofs(self) -> Proofs:
+        return Proofs(self._object.map("proofs", TOKEN_BYTES, PROOF.size))
 
     def reports(self, receive: Callable[[bytes], None]) -> libbpf.RingBuffer:
         return libbpf.RingBuffer(self._object.map("reports", 0, 0), receive)

@@ -96,6 +96,8 @@ struct {
 	__uint(max_entries, 1 << 24);
 } reports SEC(".maps");
 
+#include "proof.h"
+
 static __always_inline struct settings *get_settings(void)
 {
 	__u32 zero = 0;
@@ -318,7 +320,7 @@ struct options {
 	__u8 old[64];
 	__u8 new[64];
 	__u32 at, length;
-	int mp, mp_length, timestamp, migrate;	/* offsets, -1 if absent */
+	int mp, mp_length, timestamp, migrate, migrate_length;	/* offsets, -1 if absent */
 };
 
 /* One step over the options, for bpf_loop: as a loop the verifier would walk through every layout. */
@@ -350,6 +352,7 @@ static long next_option(__u32 step, void *context)
 		options->timestamp = at;
 	} else if (kind == MIGRATE_KIND) {
 		options->migrate = at;
+		options->migrate_length = size;
 	}
 	return 0;
 }
@@ -617,7 +620,8 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 	if (load_options(skb, segment, &options))
 		return TC_ACT_UNSPEC;
 	if (options.migrate >= 0 && !answer) {
-		report(skb, l2, REPORT_MIGRATE_SYN);
+		if (worth_a_report(options.old, options.migrate, options.migrate_length, segment->seq))
+			report(skb, l2, REPORT_MIGRATE_SYN);
 		return TC_ACT_SHOT;	/* even without a daemon: this SYN opens nothing */
 	}
 	usable = options.mp >= 0 && options.mp_length == MP_LENGTH && options.timestamp >= 0 &&
@@ -710,7 +714,8 @@ static __always_inline int in(struct __sk_buff *skb, __u32 l2)
 	if (flags & WATCH_MUTE_IN)
 		return TC_ACT_SHOT;
 	if (segment.flags & RST_FLAG && bpf_map_lookup_elem(&connections, &segment.tuple)) {
-		report(skb, l2, REPORT_RST);
+		if (allowed(ALLOWANCE_RST))
+			report(skb, l2, REPORT_RST);
 		return TC_ACT_SHOT;
 	}
 	if (segment.flags & SYN_FLAG)

@@ -16,6 +16,8 @@
 #define MP_KEY_BYTES 17
 #define MP_BARE_LENGTH 3	/* the insecure variant: no key, K is all zero */
 #define MIGRATE_KIND 16
+#define MIGRATE_LENGTH 19
+#define TOKEN_BYTES 8
 #define CURVE_INSECURE 0
 #define CURVE_P192 2
 #define KEY_BYTES 25
@@ -50,6 +52,18 @@ struct state {
 	__u32 na;
 	__u8 bytes[192];
 };
+
+/* What a request of the peer's is proved with; the key is the connection's token. */
+struct proof {
+	__u32 accepted;		/* the full count of the last request accepted */
+	__u32 known[9];		/* Ni | Na | K, 33 bytes, as they are hashed */
+};
+
+/* Reports of what the daemon need not see, in so long, each: Migrate SYNs without proof, and RSTs. */
+#define ALLOWANCE 1000
+#define ALLOWANCE_NS 1000000000ULL
+#define ALLOWANCE_SYN 0
+#define ALLOWANCE_RST 1
 
 /* What is to be done with the segments of one address pair for a while. */
 struct watch {
