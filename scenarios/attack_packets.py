@@ -17,7 +17,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
 from scapy.utils import RawPcapReader
 
-MIGRATE_KIND, MP_KIND = 16, 15
+MIGRATE_KIND = 16
 NO_SECRET = bytes(25)
 """K of curve id 0."""
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
@@ -34,6 +34,9 @@ class End:
 
     address: str
     port: int
+
+
+Identity = tuple[End, End, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,9 @@ class Seen:
         return found if self.flags & (SYN | ACK) == SYN and found is not None and len(found) == 17 else None
 
     @property
-    def key(self) -> bytes | None:
-        """What Migrate-Permitted carries behind its length; None where there is none."""
-        return dict(_options(self.options)).get(MP_KIND)
+    def identity(self) -> Identity:
+        """By which it is known again elsewhere."""
+        return self.source, self.target, self.seq, self.options
 
 
 def segment(source: End, target: End, flags: int, seq: int, ack: int = 0, **more: object) -> bytes:

@@ -76,7 +76,7 @@ class Attacker:
             yield hear
 
     def take_over(self, own: End, server: End, seq: int, option: bytes, wanted: int, patience: float) -> Loot:
-        """Sends a Migrate SYN from `own`, and if it is answered goes on as the mover would, until it has `wanted` bytes.
+        """Sends a Migrate SYN from `own`; if it is answered, goes on as the mover would, until it has `wanted` bytes.
 
         Its segments have no timestamps, which Linux takes: so it need not know the victim's clock."""
         with self.listening() as hear:

@@ -16,6 +16,7 @@ from scenarios.attack_packets import (
     RST,
     SYN,
     End,
+    Identity,
     Seen,
     heard,
     migrate_syn,
@@ -37,6 +38,7 @@ WRONG_PROOF = "with a wrong proof"
 OWN_REQUEST = "our own request, sent back to us"
 INEXACT = "a RST that is not exactly at rcv_nxt"
 STALL_SECONDS = 2.0
+CAPTURE_SECONDS = 3.0
 BOOTY = 20_000
 """Bytes that an attacker takes to show that it has the connection."""
 
@@ -157,14 +159,14 @@ class Attacks:
         seconds = time.time() - began
         with contextlib.suppress(ProgramError):
             self._download.wait_for(had + 10_000, 15)
-        seen = self._seen(target, began)
         wanted = {_identity(packet) for packet in packets}
+        seen = self._seen(target, began, wanted, sent)
         out = [one for one in seen if one.target in {each.target for each in ear} | {self._own}]
         attack = Attack(
             name=name,
             lacks=lacks,
             sent=sent,
-            arrived=sum((one.source, one.target, one.seq, one.options) in wanted for one in seen),
+            arrived=sum(one.identity in wanted for one in seen),
             answered=sum(_answers(one) for one in ear),
             answered_there=sum(_answers(one) for one in out),
             refused=sum(bool(one.flags & RST) for one in ear),
@@ -181,12 +183,17 @@ class Attacks:
                 raise Invalid(f"the transfer ended while it was attacked by {name}")
             raise Beaten(name)
 
-    def _seen(self, target: str, since: float) -> list[Seen]:
-        time.sleep(0.1)  # tcpdump writes what it has
+    def _seen(self, target: str, since: float, wanted: set[Identity], count: int) -> list[Seen]:
+        """What the capture at the victim has, once it has all that was sent, or has had its time."""
         files = [self._captures[target]] if target == "server" else [
             self._captures[f"mobile-{place}"] for place in ("loc1", "loc2")
         ]
-        return [one for file in files for one in read(file) if one.time >= since]
+        end = time.monotonic() + CAPTURE_SECONDS
+        while True:
+            seen = [one for file in files for one in read(file) if one.time >= since]
+            if time.monotonic() > end or sum(one.identity in wanted for one in seen) >= count:
+                return seen
+            time.sleep(0.1)
 
 
 def _option(seen: Seen) -> bytes:
@@ -198,11 +205,11 @@ def _answers(seen: Seen) -> bool:
     return seen.flags & (SYN | ACK) == SYN | ACK
 
 
-def _identity(packet: bytes) -> tuple[End, End, int, bytes]:
+def _identity(packet: bytes) -> Identity:
     kind = b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd"
     seen = heard(bytes(12) + kind + packet)
     assert seen is not None
-    return seen.source, seen.target, seen.seq, seen.options
+    return seen.identity
 
 
 # --- attackers who know enough ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from scenarios.attack_packets import End, Seen, migrate_syn, ordinary_syn, varia
 from scenarios.event_file import NoEvent
 from scenarios.hijack_checks import Round
 from scenarios.hijack_lab import Battlefield
-from scenarios.programs import Nginx
+from scenarios.programs import Nginx, ProgramError
 
 PACKETS, RATE = 100_000, 20_000.0
 ORDER = ("quiet", "ordinary", "migrate", "quiet", "migrate", "ordinary", "quiet")
@@ -23,19 +23,26 @@ _TOKEN, _REQUEST = slice(4, 12), slice(12, 20)
 ZEROS = "zeros"
 
 
-def rounds(field: Battlefield, record: Seen, random: Random) -> list[Round]:
-    """The transfer of a file without end, at full speed, in rounds.  `record` is a true request of another connection,
-    which is still there."""
+def endless(field: Battlefield) -> subprocess.Popen[bytes]:
+    """The transfer of a file that is never read to its end, under way."""
     field.offer_zeros(ZEROS, 1 << 40)
     address = field.lab.server_address
     where = f"[{address}]" if field.lab.version == 6 else address
-    curl = field.lab.mobile.spawn(
+    curl: subprocess.Popen[bytes] = field.lab.mobile.spawn(
         ["curl", "--silent", "--output", "/dev/null", f"http://{where}:{Nginx.PORT}/{ZEROS}"],
         stderr=subprocess.DEVNULL,
     )
     start = field.received_bytes()
-    while field.received_bytes() - start < 10_000_000:
+    while field.received_bytes() - start < 100_000:
+        if curl.poll() is not None:
+            raise ProgramError("curl ended as soon as it was started")
         time.sleep(0.05)
+    return curl
+
+
+def rounds(field: Battlefield, record: Seen, random: Random) -> list[Round]:
+    """That transfer at full speed, in rounds.  `record` is its last Migrate SYN: a quarter of the flood repeats it, and
+    a quarter names its connection."""
     each = PACKETS // sum(kind == "migrate" for kind in ORDER)
     places = [field.lab.locations[name] for name in ("loc1", "loc2")]
     found = []
@@ -44,8 +51,6 @@ def rounds(field: Battlefield, record: Seen, random: Random) -> list[Round]:
         flood = _packets(field, kind, each, record, random)
         elsewhere = next(place for place in places if place.address != field.lab.mobile_address)
         found.append(_round(field, kind, flood, elsewhere.name))
-    curl.kill()
-    curl.wait()
     return found
 
 
@@ -61,7 +66,8 @@ def _packets(field: Battlefield, kind: str, count: int, record: Seen, random: Ra
     else:
         assert record.migrate is not None
         syn = migrate_syn(own, field.server, record.seq, record.migrate)
-        unproved = migrate_syn(own, field.server, record.seq, bytes((record.migrate[0] + 1 & 127,)) + record.migrate[1:])
+        next_number = bytes((record.migrate[0] + 1 & 127,))
+        unproved = migrate_syn(own, field.server, record.seq, next_number + record.migrate[1:])
         kinds = [
             variations(syn, sources, random, _TOKEN),
             variations(unproved, sources, random, _REQUEST),
@@ -96,15 +102,16 @@ def _round(field: Battlefield, kind: str, flood: bytes, to: str) -> Round:
 
 
 def _move(field: Battlefield, to: str) -> float | None:
-    """Seconds from the Migrate SYN of the last connection that moves until server and mobile have followed."""
+    """Seconds from the Migrate SYN until server and mobile have followed."""
     mobile, server = field.events["mobile"], field.events["server"]
     marks = len(mobile.all()), len(server.all())
     field.lab.move(to)
     try:
-        # Both connections of the mobile move: the one that the flood names, and the transfer.
         asked = mobile.wait(1, "migrating", since=marks[0], patience=PATIENCE)
-        ends = [mobile.wait(2, "migrated", since=marks[0], patience=PATIENCE),
-                server.wait(2, "migrated", since=marks[1], patience=PATIENCE)]
+        ends = [
+            events.wait(1, "migrated", since=mark, patience=PATIENCE)
+            for events, mark in zip((mobile, server), marks, strict=True)
+        ]
     except NoEvent:
         return None
     return max(float(end["time"]) for end in ends) - float(asked["time"])

@@ -89,7 +89,7 @@ class Battlefield:
             self.events.setdefault(host.name, EventFile(self.daemons[host.name].events))
 
     def capture(self, name: str) -> dict[str, Path]:
-        """Captures at the server, at all of the mobile's locations, and at the attacker, from now until `end_capture`."""
+        """Captures at the server, at the mobile's locations and at the attacker, from now until `end_capture`."""
         points = [(self.lab.server, "server-eth0"), (self.lab.attacker, "attacker-eth0")]
         points += [(self.lab.mobile, place.mobile_interface) for place in self.lab.locations.values()]
         found = {}
