@@ -40,18 +40,20 @@ class HijackScenario(Scenario):
             field = Battlefield(context, lab)
             field.start()
             lab.brake(BRAKE_BPS)
-            return _Run(context, field).all()
+            return Run(context, field).all()
 
 
-class _Run:
+class Run:
+    """One run's parts, and the checks that they give."""
+
     def __init__(self, context: Context, field: Battlefield) -> None:
         self._context, self._field = context, field
-        self._checks: list[Check] = []
+        self.checks: list[Check] = []
         self._rows: list[tuple[object, ...]] = [HEADING]
 
     def all(self) -> list[Check]:
         try:
-            self._one_transfer()
+            self.one_transfer()
             self._floods()
             self._on_the_path()
             self._insecure()
@@ -64,9 +66,9 @@ class _Run:
             for row in self._rows[1:]:
                 self._context.report(f"{row[0]} (lacks {row[1]})", str(row[-1]))
             self._field.tidy()
-        return self._checks
+        return self.checks
 
-    def _one_transfer(self) -> None:
+    def one_transfer(self) -> None:
         """A secure connection, and attackers who lack one thing or another."""
         field = self._field
         wanted = field.offer("object", LONG_BYTES)
@@ -78,18 +80,18 @@ class _Run:
             attacks.against_one_transfer(MOVES)
         finally:
             for attack in attacks.done:
-                self._checks += hijack_checks.of_attack(attack)
+                self.checks += hijack_checks.of_attack(attack)
             self._rows += hijack_checks.rows(attacks.done)
         self._context.step("a RST with the right number")
         seen = attacks.exact_reset()
-        self._checks += hijack_checks.of_exact_reset(seen)
+        self.checks += hijack_checks.of_exact_reset(seen)
         outcome = "stalls it until the mobile moves, or 2MSL"
         self._rows.append(("RST exactly at rcv_nxt", "nothing", 1, 0, 0, 1, outcome))
         self._context.report("stall by a RST exactly at rcv_nxt, ended by a move", round(seen["stall"], 3), "s")
         self._context.report("RSTs that a blind attacker needs on average", 1 << 31, "packets")
         self._context.step("finishing the download")
         field.lab.brake(None)
-        self._checks += [
+        self.checks += [
             Check.equal("curl's exit status, after all this", 0, download.finish(PATIENCE)),
             Check.equal("SHA-256 of the file received", wanted, checksum(download.target)),
         ]
@@ -111,7 +113,7 @@ class _Run:
         transfer.kill()
         transfer.wait()
         checks = hijack_checks.of_floods(rounds, hijack_floods.PACKETS, hijack_floods.PATIENCE)
-        self._checks += checks
+        self.checks += checks
         report = self._context.report
         for kind in ("ordinary", "migrate"):
             own = [one for one in rounds if one.kind == kind]
@@ -146,7 +148,7 @@ class _Run:
         had = download.received
         time.sleep(1)
         left = download.received - had
-        self._checks.append(Check.equal("overtaken: bytes that the mobile still gets", 0, left, "bytes"))
+        self.checks.append(Check.equal("overtaken: bytes that the mobile still gets", 0, left, "bytes"))
         download.abandon()
         field.end_capture()
 
@@ -170,7 +172,7 @@ class _Run:
             lacks = "the secret" if name == "secure" else "nothing: there is no secret"
             self._takeover(f"sequence numbers known, {name} connection", lacks, takeover, "object4", succeeds)
         insecure.abandon()
-        self._checks += [
+        self.checks += [
             Check.equal("curl's exit status, secure connection", 0, secure.finish(PATIENCE)),
             Check.equal("SHA-256 of the file received, secure connection", wanted, checksum(secure.target)),
         ]
@@ -178,7 +180,7 @@ class _Run:
 
     def _takeover(self, name: str, lacks: str, takeover: Takeover, offered: str, succeeds: bool) -> None:
         checks = of_takeover(name, takeover, self._field.offered(offered), succeeds)
-        self._checks += checks
+        self.checks += checks
         answered = int(takeover.loot.answer is not None)
         row = (name, lacks, 1, answered, int(takeover.loot.refused), takeover.migrated, verdict(checks, succeeds))
         self._rows.append(row)

@@ -39,6 +39,8 @@ OWN_REQUEST = "our own request, sent back to us"
 INEXACT = "a RST that is not exactly at rcv_nxt"
 STALL_SECONDS = 2.0
 CAPTURE_SECONDS = 3.0
+GAP_SECONDS = 0.001
+"""Between the packets of an attack, which have to find room in the transfer's queue."""
 BOOTY = 20_000
 """Bytes that an attacker takes to show that it has the connection."""
 
@@ -151,10 +153,10 @@ class Attacks:
         events = field.events[target]
         mark, began, had = len(events.all()), time.time(), self._download.received
         with field.attacker.listening() as hear:
-            sent = field.attacker.send(packets)
+            sent = field.attacker.send(packets, GAP_SECONDS)
             if cause:
                 with contextlib.suppress(NoEvent):
-                    events.wait(sent, "ignored", cause, since=mark, patience=10)
+                    events.wait(sent, "ignored", cause, since=mark, patience=3)
             ear = [seen for seen in hear(SILENCE) if seen.flags & (SYN | RST)]
         seconds = time.time() - began
         with contextlib.suppress(ProgramError):

@@ -163,13 +163,14 @@ class Battlefield:
         return at
 
     def recorded(self, capture: Path) -> list[Seen]:
-        """Each of the mobile's Migrate SYNs to the server once, as a capture there shows them."""
+        """Each of the mobile's Migrate SYNs to the server, retransmissions apart, as a capture there shows them."""
         own = self.lab.attackers_address(0).split(":")[0] if self.lab.version == 6 else "10.66."
-        found: dict[bytes, Seen] = {}
+        found: list[Seen] = []
         for seen in read(capture):
-            if seen.migrate and seen.target == self.server and not seen.source.address.startswith(own):
-                found.setdefault(seen.migrate, seen)
-        return list(found.values())
+            true = seen.migrate and seen.target == self.server and not seen.source.address.startswith(own)
+            if true and (not found or (seen.source, seen.migrate) != (found[-1].source, found[-1].migrate)):
+                found.append(seen)
+        return found
 
     # --- witnesses ----------------------------------------------------------------------------------------------------
 

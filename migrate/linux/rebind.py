@@ -177,8 +177,8 @@ class Rebinder:
         lead: Callable[[Order, Checkpoint], None],
         record: Callable[[Phase], None],
     ) -> None:
-        # The entry of the new pair comes first: the kernel's callback for the old one removes only that.  Where they are
-        # the same, the callback comes first.
+        # The entry of the new pair comes first: the kernel's callback for the old one removes only that.  Where the two
+        # are the same, the callback comes first.
         if order.new == order.old:
             repair.disconnect(sock)
         self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
