@@ -17,7 +17,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
 from scapy.utils import RawPcapReader
 
-MIGRATE_KIND = 16
+MIGRATE_KIND, MP_KIND = 16, 15
 NO_SECRET = bytes(25)
 """K of curve id 0."""
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
@@ -57,6 +57,11 @@ class Seen:
         """The 17 bytes of the Migrate option of a Migrate SYN (octet, token, request); else None."""
         found = dict(_options(self.options)).get(MIGRATE_KIND)
         return found if self.flags & (SYN | ACK) == SYN and found is not None and len(found) == 17 else None
+
+    @property
+    def permits(self) -> bool:
+        """Whether it carries Migrate-Permitted."""
+        return MP_KIND in dict(_options(self.options))
 
     @property
     def identity(self) -> Identity:

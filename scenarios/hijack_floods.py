@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from random import Random
 
@@ -10,7 +9,6 @@ from scenarios.attack_packets import End, Seen, migrate_syn, ordinary_syn, varia
 from scenarios.event_file import NoEvent
 from scenarios.hijack_checks import Round
 from scenarios.hijack_lab import Battlefield
-from scenarios.programs import Nginx, ProgramError
 
 PACKETS, RATE = 100_000, 20_000.0
 ORDER = ("quiet", "ordinary", "migrate", "quiet", "migrate", "ordinary", "quiet")
@@ -20,24 +18,6 @@ PATIENCE = 2.0
 """Seconds that a true move has in the middle of a flood; a Migrate SYN that is lost goes out again after one."""
 _QUIET_SECONDS = 2.0
 _TOKEN, _REQUEST = slice(4, 12), slice(12, 20)
-ZEROS = "zeros"
-
-
-def endless(field: Battlefield) -> subprocess.Popen[bytes]:
-    """The transfer of a file that is never read to its end, under way."""
-    field.offer_zeros(ZEROS, 1 << 40)
-    address = field.lab.server_address
-    where = f"[{address}]" if field.lab.version == 6 else address
-    curl: subprocess.Popen[bytes] = field.lab.mobile.spawn(
-        ["curl", "--silent", "--output", "/dev/null", f"http://{where}:{Nginx.PORT}/{ZEROS}"],
-        stderr=subprocess.DEVNULL,
-    )
-    start = field.received_bytes()
-    while field.received_bytes() - start < 100_000:
-        if curl.poll() is not None:
-            raise ProgramError("curl ended as soon as it was started")
-        time.sleep(0.05)
-    return curl
 
 
 def rounds(field: Battlefield, record: Seen, random: Random) -> list[Round]:

@@ -114,10 +114,20 @@ class Battlefield:
         """A file of random bytes for nginx to serve; its SHA-256."""
         return random_file(self._root / name, size, self.random)
 
-    def offer_zeros(self, name: str, size: int) -> None:
-        """One that is never to be read to its end."""
-        with (self._root / name).open("wb") as file:
-            file.truncate(size)
+    def endless(self, *, plain: bool = False) -> subprocess.Popen[bytes]:
+        """The transfer of a file that is never read to its end, under way; `plain`: by a program without Migrate."""
+        with (self._root / "zeros").open("wb") as file:
+            file.truncate(1 << 40)
+        address = self.lab.server_address
+        where = f"[{address}]" if self.lab.version == 6 else address
+        start = self.received_bytes()
+        words = ["curl", "--silent", "--output", "/dev/null", f"http://{where}:{Nginx.PORT}/zeros"]
+        curl: subprocess.Popen[bytes] = self.lab.mobile.spawn(words, stderr=subprocess.DEVNULL, daemon=plain)
+        while self.received_bytes() - start < 100_000:
+            if curl.poll() is not None:
+                raise ProgramError("curl ended as soon as it was started")
+            time.sleep(0.05)
+        return curl
 
     def offered(self, name: str) -> bytes:
         return (self._root / name).read_bytes()
@@ -171,6 +181,11 @@ class Battlefield:
             if true and (not found or (seen.source, seen.migrate) != (found[-1].source, found[-1].migrate)):
                 found.append(seen)
         return found
+
+    def has_connection(self, port: int) -> bool:
+        """Whether the server's kernel has an established one with this port of the mobile's."""
+        said = self.lab.server.run(["ss", "-Htn", "state", "established", "dport", "=", f":{port}"], daemon=True)
+        return bool(said.stdout.strip())
 
     # --- witnesses ----------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from topologies.network import LabTopo, Network
 from topologies.nodes import BaseStation, Host, NodeError, Router
 from topologies.profiles import PROFILES, Profile, ProfileName, apply
 
-CAFE_LINE = Cable(delay_s=0.02)
+CAFE_LINE = Cable(delay_s=0.1)
 LOCATIONS = ("loc1", "loc2", "cafe")
 _LENGTH = {4: 24, 6: 64}
 _CAFE_TABLE = 100
