@@ -13,9 +13,16 @@ from tests.topologies.inside import in_sandbox
 
 ALLOWANCE = 1000
 """Reports a second of Migrate SYNs without proof, and as many of RSTs (bpf/shared.h)."""
-FLOOD = 1500
+FLOOD = 5000
 COUNTS = (1, 2, 60, 120, 127, 128, 190, 250, 257)
 """Each at most half a turn after the last; from 128 on R covers the high bits too."""
+
+
+def most(began: float) -> float:
+    """As many reports as there can have been since then: of the second that it fell into, and of each since."""
+    found = ALLOWANCE * (time.monotonic() - began + 2)
+    assert found < FLOOD, "this machine is too slow for the flood to be one"
+    return found
 
 
 def flood(numbers: Numbers, source: FourTuple, named: bool) -> list[Segment]:
@@ -39,8 +46,7 @@ def test_a_flood_is_not_reported_and_a_true_request_is_whatever_its_number() -> 
                 began = time.monotonic()
                 lab.inject_all(place.three, flood(numbers, source, named))
                 time.sleep(0.5)
-                most = ALLOWANCE * (time.monotonic() - began + 1)
-                assert len(daemon.events("ignored")) - ignored <= min(most, FLOOD - 1)
+                assert len(daemon.events("ignored")) - ignored <= most(began)
             for number, count in enumerate(COUNTS, 1):
                 # At once behind a flood that has used up what is reported without proof.
                 with lab.captured(place.three, "eth1") as seen:
@@ -61,12 +67,13 @@ def test_a_connection_is_in_danger_of_nothing_by_a_flood_of_resets() -> None:
         for version in lab.VERSIONS:
             daemon.forget()
             number, numbers = eavesdrop(place, client, server, version)
+            time.sleep(1)  # the allowance is the whole host's
             began = time.monotonic()
-            lab.inject_all(place.three, [numbers.reset(beyond) for beyond in range(1 << 20, (1 << 20) + 2 * FLOOD)])
+            lab.inject_all(place.three, [numbers.reset(beyond) for beyond in range(1 << 20, (1 << 20) + FLOOD)])
             lab.both_ways(client, server, number)
             time.sleep(0.5)
             ignored = len(daemon.events("ignored"))
-            assert 1 <= ignored <= min(ALLOWANCE * (time.monotonic() - began + 1), 2 * FLOOD - 1)
+            assert 1 <= ignored <= most(began), (ignored, version, time.monotonic() - began)
             assert daemon.events("waiting") == []
 
 
