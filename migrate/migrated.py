@@ -70,6 +70,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         help="enter connections that move into this host's own connection tracking, for a stateful firewall on the "
         "host itself (needs ctnetlink)",
     )
+    add(
+        "--insecure",
+        action="store_true",
+        help="open connections without keys, and accept such (the draft's variant for experiments): whoever knows a "
+        "connection's sequence numbers can move it",
+    )
     add("--unload", action="store_true", help="detach and unpin everything that an earlier migrated left, and end")
     return parser.parse_args(argv)
 
@@ -103,6 +109,7 @@ def main(argv: list[str] | None = None) -> int:
         syn_number=SynNumber(arguments.syn_number),
         syn_window_scale=arguments.syn_window_scale,
         enter_tracking=arguments.enter_tracking,
+        insecure=arguments.insecure,
     )
     try:
         # It stands in for the kernel, for a moment and while others wait: it does not queue up behind busy programs.

@@ -24,6 +24,8 @@ class ProgramError(Exception):
 class Migrated:
     """A host's migrated, serving when this returns."""
 
+    MODULE = "migrate.migrated"
+
     def __init__(self, host: Host, out: Path, *options: str) -> None:
         self.events = out / f"{host.name}-events.jsonl"
         self.keylog = out / "keys.log"
@@ -31,7 +33,7 @@ class Migrated:
         with self._log.open("w") as log:
             self._process = host.spawn(
                 [
-                    *(sys.executable, "-m", "migrate.migrated"),
+                    *(sys.executable, "-m", self.MODULE),
                     *("--cgroup", host.programs_cgroup),
                     *("--events", self.events, "--keylog", self.keylog),
                     *options,

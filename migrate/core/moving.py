@@ -117,7 +117,8 @@ def _ask(c: Record, new: FourTuple, s: int, preload: bool) -> list[Action]:
 
 def _count_up(c: Record, count: int, s: int) -> None:
     c.sent_count = count
-    c.own = [*c.own, (count, s)][-OWN_REQUESTS:]
+    still_new = (one for one in c.own if one[0] > c.accepted_count)
+    c.own = [*still_new, (count, s)][-OWN_REQUESTS:]
 
 
 def on_syn_timeout(c: Record, event: Expired) -> list[Action]:

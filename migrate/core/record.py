@@ -16,7 +16,7 @@ from migrate.core.segment import Address
 from migrate.core.tuples import FourTuple
 
 MSL = 30.0  # seconds; MIGRATE_WAIT lasts twice as long
-OWN_REQUESTS = 64  # as many as can be mistaken for new ones: half the circle of request numbers
+OWN_REQUESTS = 4096  # as many are remembered at most; see Record.own
 
 _VERSION = 1
 _HEADER = struct.Struct("!BBBIIII")
@@ -96,7 +96,8 @@ class Record:
     """The counts are full request counts, of which the wire has the last seven bits; the first request is number 1.
 
     `sent_count`: our last request's; `confirmed_count`: the last of ours that the peer is known to have accepted;
-    `accepted_count`: the last of the peer's that we accepted.  `own`: (count, S) of our requests, oldest first.
+    `accepted_count`: the last of the peer's that we accepted.  `own`: (count, S) of our requests, oldest first:
+    those with a larger count than that, for R has no direction, and only such can be mistaken for the peer's.
     `asked`: the pair of our last request that was answered; the answer may come once more.  `highest`: snd_nxt
     before the last rebind.  `recent`: the pairs of our requests of the last minute.  `verifying`: the request that was
     answered ambiguously, until it is answered once more."""

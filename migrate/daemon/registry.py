@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +18,10 @@ from migrate.core import Connection, FourTuple, Segment, State, SynNumber, Timer
 from migrate.core.keys import token
 from migrate.linux.borrow import Holder
 from migrate.linux.keyring import Keyring
-from migrate.linux.maps import Connections, Negotiated, Switchboard
+from migrate.linux.maps import Connections, Negotiated, Proofs, Switchboard
+
+INDEX_SHARE = 0.1
+"""Of the time, at most, goes into looking for new connections when requests with unknown tokens come."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,15 +53,23 @@ class Registry:
     """Finds connections by address pair, by the pair they are about to have, and by token."""
 
     def __init__(
-        self, table: Connections, keyring: Keyring, switchboard: Switchboard, msl: float, syn_number: SynNumber
+        self,
+        table: Connections,
+        keyring: Keyring,
+        switchboard: Switchboard,
+        proofs: Proofs,
+        msl: float,
+        syn_number: SynNumber,
     ) -> None:
-        self._table, self._keyring, self._switchboard = table, keyring, switchboard
+        self._table, self._keyring, self._switchboard, self._proofs = table, keyring, switchboard, proofs
         self._msl, self._syn_number = msl, syn_number
+        self._proved: dict[FourTuple, tuple[bytes, int]] = {}  # token, and the count of the last request accepted
         self._managed: dict[FourTuple, Managed] = {}
         self.pending: dict[FourTuple, Managed] = {}
         self._tokens: TokenTable[FourTuple] = TokenTable()
         self._indexed: dict[FourTuple, Negotiated] = {}
         self._indexed_at = -1
+        self._index_again = 0.0
 
     def all(self) -> Iterator[tuple[FourTuple, Negotiated, bytes]]:
         return iter(self._table)
@@ -91,34 +103,53 @@ class Registry:
         self._managed[tuple_] = managed
         return managed
 
-    def by_token(self, token: bytes) -> list[Managed]:
-        """The connections of that token: one, none, or two where both ends are on this host."""
+    def by_token(self, token: bytes) -> list[Managed] | None:
+        """The connections of that token: one, none, or two where both ends are on this host.  None where it may be that
+        of a new connection, which will be known in a moment."""
         found = [managed for pair in self._tokens.lookup(token) if (managed := self._present(pair))]
-        if not found and self._index():
-            found = [managed for pair in self._tokens.lookup(token) if (managed := self._present(pair))]
+        if found or self._switchboard.counters()[0] == self._indexed_at:
+            return found
+        began = time.monotonic()
+        if began < self._index_again:
+            return None
+        self._index()
+        found = [managed for pair in self._tokens.lookup(token) if (managed := self._present(pair))]
+        took = time.monotonic() - began
+        self._index_again = began + took / INDEX_SHARE
         return found
 
     def _present(self, pair: FourTuple) -> Managed | None:
         return self.find(pair) if self._table.get(pair) else None
 
-    def _index(self) -> bool:
-        """Gives connections without a token one; false where none was added since the last time."""
-        established, _ = self._switchboard.counters()
-        if established == self._indexed_at:
-            return False
-        self._indexed_at = established
+    def _index(self) -> None:
+        """Gives connections without a token one."""
+        self._indexed_at, _ = self._switchboard.counters()
         present = {pair: negotiated for pair, negotiated, _ in self._table}
         for pair in self._indexed.keys() - present.keys():
             self._tokens.remove(pair)
+            self._unprove(pair)
             del self._indexed[pair]
         for pair, negotiated in present.items():
             if self._indexed.get(pair) != negotiated:
                 self._indexed[pair] = negotiated
-                self._tokens.add(pair, partial(self._token, negotiated))
-        return True
+                self._tokens.add(pair, partial(self._token, pair, negotiated))
 
-    def _token(self, negotiated: Negotiated) -> bytes:
-        return token(negotiated.ni, negotiated.na, self._keyring.secret(negotiated))
+    def _token(self, pair: FourTuple, negotiated: Negotiated) -> bytes:
+        """Computes it, and from then on the eBPF side knows true requests when it sees them."""
+        name = token(negotiated.ni, negotiated.na, self._keyring.secret(negotiated))
+        entry = self._table.get(pair)
+        # One that has never moved needs no machine to know that it has accepted nothing.
+        managed = self.find(pair) if pair in self._managed or (entry and any(entry[1])) else None
+        self._prove(pair, negotiated, name, managed.machine.accepted_count if managed else 0)
+        return name
+
+    def _prove(self, pair: FourTuple, negotiated: Negotiated, name: bytes, accepted: int) -> None:
+        self._proofs.put(name, accepted, negotiated.ni, negotiated.na, self._keyring.secret(negotiated))
+        self._proved[pair] = (name, accepted)
+
+    def _unprove(self, pair: FourTuple) -> None:
+        if pair in self._proved:
+            self._proofs.remove(self._proved.pop(pair)[0])
 
     def __contains__(self, tuple_: FourTuple) -> bool:
         """Has this connection moved, or is it about to?"""
@@ -132,11 +163,17 @@ class Registry:
         self._tokens.remove(old)
         self._indexed.pop(old, None)
         self._indexed[new] = managed.negotiated
-        self._tokens.add(new, partial(self._token, managed.negotiated))
+        if old in self._proved:
+            self._proved[new] = self._proved.pop(old)
+        self._tokens.add(new, partial(self._token, new, managed.negotiated))
 
     def persist(self, managed: Managed) -> None:
         """Writes the machine's state to the table."""
-        self._table.put_state(managed.machine.tuple, managed.negotiated, managed.machine.to_bytes())
+        machine = managed.machine
+        self._table.put_state(machine.tuple, managed.negotiated, machine.to_bytes())
+        name, accepted = self._proved.get(machine.tuple, (b"", 0))
+        if name and accepted != machine.accepted_count:
+            self._prove(machine.tuple, managed.negotiated, name, machine.accepted_count)
 
     def forget(self, managed: Managed) -> None:
         managed.disarm()

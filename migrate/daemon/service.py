@@ -64,6 +64,7 @@ class Options:
     syn_number: SynNumber
     syn_window_scale: bool
     enter_tracking: bool
+    insecure: bool
 
 
 class Service:
@@ -78,7 +79,9 @@ class Service:
         self._switchboard = self._programs.switchboard()
         self._table = self._programs.connections()
         self.keyring = Keyring(self._programs.private_keys(), self._switchboard, keylog)
-        self.registry = Registry(self._table, self.keyring, self._switchboard, options.msl, options.syn_number)
+        self.registry = Registry(
+            *(self._table, self.keyring, self._switchboard, self._programs.proofs()), options.msl, options.syn_number
+        )
         self.probe = self._programs.probe()
         self._wire = Wire()
         rebinder = Rebinder(options.cgroup, self._table, self._wire, journal, self._orphans())
@@ -114,6 +117,7 @@ class Service:
         self._control = await Control.listen(self)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped.set)
+        self._switchboard.set_insecure(self._options.insecure)
         self._tick()
         self._resume()
         self._sweep()
@@ -251,7 +255,10 @@ class Service:
         if option is None:
             return
         known = False
-        for managed in self.registry.by_token(option.token):
+        connections = self.registry.by_token(option.token)
+        if connections is None:
+            return  # if it is a true one, it comes again
+        for managed in connections:
             position = self.probe(managed.machine.tuple)
             if position is None:
                 continue
@@ -282,6 +289,7 @@ class Service:
                     "remote_port": entry.tuple.remote_port,
                     "tcp": STATE_NAMES.get(entry.state, str(entry.state)),
                     "migratable": negotiated is not None,
+                    "insecure": negotiated is not None and negotiated.insecure,
                     "state": managed.machine.state.name if managed else ("ESTABLISHED" if negotiated else ""),
                     "moves": managed.moves if managed else 0,
                     "reason": _reason(negotiated, managed),

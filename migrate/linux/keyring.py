@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TextIO
 
-from migrate.core import KeyPair, shared_secret
+from migrate.core import INSECURE_SECRET, KeyPair, shared_secret
 from migrate.linux.libbpf import Map
 from migrate.linux.maps import KEY_SLOTS, Negotiated, Switchboard
 
@@ -51,7 +51,10 @@ class Keyring:
     def secret(self, negotiated: Negotiated) -> bytes:
         """K of one connection.  The curve arithmetic is done once for each pair of key pairs.
 
-        Raises KeyError where our private key is gone, and `BadKey` where the peer's is no point of the curve."""
+        The insecure variant's is all zero.  Raises KeyError where our private key is gone, and `BadKey` where the
+        peer's is no point of the curve."""
+        if negotiated.insecure:
+            return INSECURE_SECRET
         index = (negotiated.key_number, negotiated.peer_key)
         if index not in self._secrets:
             private = self._private.get(negotiated.key_number.to_bytes(4, "little"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ WATCH_MUTE_OUT, WATCH_MUTE_IN, WATCH_HOLD, WATCH_SYNACK = 1, 2, 4, 8
 WATCH_ALL = 15
 HANDSHAKE_MARK = 0x4D494752
 REPORT_MIGRATE_SYN, REPORT_RST, REPORT_SYNACK, REPORT_HELD, REPORT_CURVE = 1, 2, 3, 4, 5
-HS_INITIATOR, HS_SENT_KEY, HS_PEER_KEY = 1, 2, 4
+HS_INITIATOR, HS_SENT_KEY, HS_PEER_KEY, HS_INSECURE = 1, 2, 4, 8
 KEY_SLOTS = 4
 SEED_WORDS = 11
 STATE_BYTES = 192
@@ -33,6 +34,8 @@ SLOT = struct.Struct("=I25s3x")
 SETTINGS = struct.Struct("=QII" + "32s" * KEY_SLOTS + f"{8 * SEED_WORDS}s")
 COUNTERS = struct.Struct("=II")
 REPORT = struct.Struct("=IIQ")
+PROOF = struct.Struct("=III25s3x")
+TOKEN_BYTES = 8
 PRIVATE_KEY_BYTES = 24
 
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -70,15 +73,18 @@ class Negotiated:
     initiator: bool
     own_key: bytes
     peer_key: bytes
+    insecure: bool = False  # without keys: K is all zero
 
     def pack(self) -> bytes:
         flags = HS_SENT_KEY | HS_PEER_KEY | (HS_INITIATOR if self.initiator else 0)
+        flags |= HS_INSECURE if self.insecure else 0
         return HANDSHAKE.pack(self.ni, self.na, self.key_number, flags, self.own_key, self.peer_key)
 
     @classmethod
     def unpack(cls, raw: bytes) -> Negotiated:
         ni, na, key_number, flags, own_key, peer_key = HANDSHAKE.unpack_from(raw)
-        return cls(ni, na, key_number, bool(flags & HS_INITIATOR), own_key, peer_key)
+        insecure = bool(flags & HS_INSECURE)
+        return cls(ni, na, key_number, bool(flags & HS_INITIATOR), own_key, peer_key, insecure)
 
 
 class Connections:
@@ -133,10 +139,27 @@ class Connections:
                 self._states.delete(key)
 
 
+class Proofs:
+    """What the eBPF side proves Migrate SYNs with, by token; for one thing alone: which reports it may leave out in a
+    flood."""
+
+    def __init__(self, table: Map) -> None:
+        self._table = table
+
+    def put(self, token: bytes, accepted: int, ni: int, na: int, k: bytes) -> None:
+        """`accepted`: the full count of the last request of the peer's that was accepted."""
+        isns = (socket.htonl(ni), socket.htonl(na))  # as they are hashed
+        self._table.set(token, PROOF.pack(accepted, *isns, k))
+
+    def remove(self, token: bytes) -> None:
+        self._table.delete(token)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     alive_until: int
     watching: bool
+    insecure: bool
     slots: tuple[tuple[int, bytes], ...]  # (number, public key)
     seed: bytes
 
@@ -156,12 +179,14 @@ class Switchboard:
     def read(self) -> Settings:
         raw = self._settings.get(bytes(4))
         assert raw is not None
-        alive_until, watching, _, *slots, seed = SETTINGS.unpack(raw)
-        return Settings(alive_until, bool(watching), tuple(SLOT.unpack(slot) for slot in slots), seed)
+        alive_until, watching, insecure, *slots, seed = SETTINGS.unpack(raw)
+        keys = tuple(SLOT.unpack(slot) for slot in slots)
+        return Settings(alive_until, bool(watching), bool(insecure), keys, seed)
 
     def write(self, settings: Settings) -> None:
         slots = [SLOT.pack(*slot) for slot in settings.slots]
-        self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, settings.watching, 0, *slots, settings.seed))
+        flags = settings.watching, settings.insecure
+        self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, *flags, *slots, settings.seed))
 
     def counters(self) -> tuple[int, set[int]]:
         """How many migratable connections there have been (modulo 2^32), and the numbers of the key pairs that the
@@ -170,6 +195,10 @@ class Switchboard:
         assert raw is not None
         established, used = zip(*COUNTERS.iter_unpack(raw), strict=True)
         return sum(established) & 0xFFFFFFFF, set(used) - {0}
+
+    def set_insecure(self, insecure: bool) -> None:
+        """From now on ask for the insecure variant, and answer who asks for it; or neither."""
+        self.write(replace(self.read(), insecure=insecure))
 
     def promise(self, seconds: float) -> None:
         """The daemon will be there for so long; 0: it is gone, every segment passes."""

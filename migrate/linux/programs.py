@@ -23,11 +23,14 @@ from migrate.linux.maps import (
     COUNTERS,
     HANDSHAKE,
     PRIVATE_KEY_BYTES,
+    PROOF,
     SETTINGS,
     STATE,
+    TOKEN_BYTES,
     TUPLE,
     WATCH,
     Connections,
+    Proofs,
     Switchboard,
 )
 from migrate.linux.position import Probe
@@ -87,6 +90,9 @@ class Programs:
 
     def private_keys(self) -> libbpf.Map:
         return self._object.map("private_keys", 4, PRIVATE_KEY_BYTES)
+
+    def proofs(self) -> Proofs:
+        return Proofs(self._object.map("proofs", TOKEN_BYTES, PROOF.size))
 
     def reports(self, receive: Callable[[bytes], None]) -> libbpf.RingBuffer:
         return libbpf.RingBuffer(self._object.map("reports", 0, 0), receive)

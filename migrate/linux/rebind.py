@@ -232,7 +232,7 @@ class Rebinder:
         record: Callable[[Phase], None],
     ) -> None:
         # The entry of the new pair comes first: the kernel's callback for the old one removes only that.  Where the two
-        # are the same, the callback's turn is before.
+        # are the same, the callback comes first.
         if order.new == order.old:
             repair.disconnect(sock)
         self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)

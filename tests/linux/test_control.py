@@ -47,7 +47,8 @@ def test_list_and_migrate() -> None:
         name = rows[0]["connection"]
         assert rows[0] == {
             **{"connection": name, "local": "10.0.0.1", "local_port": port, "remote": "10.0.0.2", "remote_port": 9000},
-            **{"tcp": "ESTABLISHED", "migratable": True, "state": "ESTABLISHED", "moves": 0, "reason": ""},
+            **{"tcp": "ESTABLISHED", "migratable": True, "insecure": False, "state": "ESTABLISHED"},
+            **{"moves": 0, "reason": ""},
         }
         assert rows[1]["local"] == "fd00::1"
         table = [line.split() for line in said(place.one, "list").splitlines()]

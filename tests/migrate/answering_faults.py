@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from migrate.core import State, answering
+from migrate.core import State, answering, moving
 from tests.migrate import (
     test_admission,
     test_answering,
@@ -52,6 +52,13 @@ FAULTS = [
         "    if option.request !=",
         "    c.accepted_count = count\n    if option.request !=",
         (test_admission.test_3_comes_before_4,),
+    ),
+    Fault(
+        "only the last half turn of our own requests is remembered",
+        moving._count_up,
+        "-OWN_REQUESTS:",
+        "-64:",
+        (test_requests.test_our_first_request_is_still_known_a_hundred_requests_later,),
     ),
     Fault(
         "our own request is accepted when it comes back",

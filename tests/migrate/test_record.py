@@ -41,7 +41,7 @@ records = st.fixed_dictionaries(
             tries=st.integers(1, 255),
             outcome=st.sampled_from(Outcome),
         ),
-        "own": st.lists(st.tuples(numbers, numbers), max_size=OWN_REQUESTS),
+        "own": st.lists(st.tuples(numbers, numbers), max_size=64),
     }
 ).filter(
     lambda r: (r["state"] is not State.SYN_SENT or r["pending"]) and (r["state"] is not State.SYN_RCVD or r["accepted"])

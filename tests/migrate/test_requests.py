@@ -27,6 +27,7 @@ from tests.migrate.fixtures import (
     UNA,
     WINDOW,
     acked,
+    answered,
     asked,
     connection,
     followed,
@@ -150,6 +151,20 @@ def test_our_own_request_reflected_is_refused_silently() -> None:
     before = c.to_bytes()
     assert only_ignored(c.handle(reflected))
     assert c.to_bytes() == before
+
+
+def test_our_first_request_is_still_known_a_hundred_requests_later() -> None:
+    """A side whose peer never moves takes its own first requests for new ones for ever, but for its memory."""
+    c = connection()
+    first = one(SendSyn, c.handle(move()))
+    for number in range(100):  # more, and the octets would come again
+        here = pair(local=f"10.1.1.{number}")
+        c.handle(move(to=str(here.local_ip)))
+        c.handle(answered(on=here))
+        rebound(c)
+    segment = FourTuple.of_ends(PEER_MOVED.remote, PEER_MOVED.local).segment(SYN, first.seq)
+    assert only_ignored(c.handle(MigrateSyn(segment, first.option, position(rcv_nxt=UNA))))
+    assert c.accepted_count == 0
 
 
 def test_a_replicas_own_request_reflected_is_refused_too() -> None:

@@ -110,6 +110,8 @@ struct {
 	__uint(max_entries, 1 << 24);
 } reports SEC(".maps");
 
+#include "proof.h"
+
 static __always_inline struct settings *get_settings(void)
 {
 	__u32 zero = 0;
@@ -207,14 +209,20 @@ static __always_inline void tuple_of_socket(struct bpf_sock_ops *ops, struct tup
 	tuple->remote_port = (__be16)(ops->remote_port >> 16);	/* network order, in the upper half */
 }
 
-/* Does the SYN that a SYN/ACK is about to answer carry a secure MP of our curve? */
-static __always_inline int syn_has_mp(struct bpf_sock_ops *ops)
+/* How long our MP is in a SYN; and in a SYN/ACK as long as in the SYN that it answers: 0 if that has none of our kind. */
+static __always_inline int mp_length(struct bpf_sock_ops *ops, const struct settings *now)
 {
 	__u8 option[MP_LENGTH] = { MP_KIND };
+	int length;
 
-	if (bpf_load_hdr_opt(ops, option, sizeof(option), BPF_LOAD_HDR_OPT_TCP_SYN) != MP_LENGTH)
-		return 0;
-	return option[2] == CURVE_P192 && (option[3] == 2 || option[3] == 3);
+	if (!(ops->skb_tcp_flags & ACK_FLAG))
+		return now->insecure ? MP_BARE_LENGTH : MP_LENGTH;
+	length = bpf_load_hdr_opt(ops, option, sizeof(option), BPF_LOAD_HDR_OPT_TCP_SYN);
+	if (length == MP_BARE_LENGTH && option[2] == CURVE_INSECURE && now->insecure)
+		return length;
+	if (length == MP_LENGTH && option[2] == CURVE_P192 && (option[3] == 2 || option[3] == 3))
+		return length;
+	return 0;
 }
 
 static __always_inline void established(struct bpf_sock_ops *ops)
@@ -244,7 +252,9 @@ int negotiate(struct bpf_sock_ops *ops)
 {
 	struct settings *now;
 	__u8 option[MP_LENGTH] = { MP_KIND, MP_LENGTH, CURVE_P192 };
+	__u8 bare[MP_BARE_LENGTH] = { MP_KIND, MP_BARE_LENGTH, CURVE_INSECURE };
 	struct tuple tuple;
+	int length;
 
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
@@ -257,12 +267,17 @@ int negotiate(struct bpf_sock_ops *ops)
 		now = get_settings();
 		if (!now || !alive(now) || !now->slots[0].number)
 			break;
-		if ((ops->skb_tcp_flags & ACK_FLAG) && !syn_has_mp(ops))
-			break;
-		bpf_reserve_hdr_opt(ops, MP_LENGTH, 0);
+		length = mp_length(ops, now);
+		if (length)
+			bpf_reserve_hdr_opt(ops, length, 0);
 		break;
 	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
-		if (ops->skb_tcp_flags & SYN_FLAG)
+		now = get_settings();
+		if (!now || !(ops->skb_tcp_flags & SYN_FLAG))
+			break;
+		if (mp_length(ops, now) == MP_BARE_LENGTH)
+			bpf_store_hdr_opt(ops, bare, sizeof(bare), 0);
+		else
 			bpf_store_hdr_opt(ops, option, sizeof(option), 0);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
@@ -365,7 +380,7 @@ struct options {
 	__u8 old[64];
 	__u8 new[64];
 	__u32 at, length;
-	int mp, mp_length, timestamp, migrate;	/* offsets, -1 if absent */
+	int mp, mp_length, timestamp, migrate, migrate_length;	/* offsets, -1 if absent */
 };
 
 /* One step over the options, for bpf_loop: as a loop the verifier would walk through every layout. */
@@ -397,6 +412,7 @@ static long next_option(__u32 step, void *context)
 		options->timestamp = at;
 	} else if (kind == MIGRATE_KIND) {
 		options->migrate = at;
+		options->migrate_length = size;
 	}
 	return 0;
 }
@@ -562,6 +578,13 @@ static __always_inline void note_key(__u32 number)
 		seen->key_used = number;
 }
 
+/* MP of the insecure variant: no key, and the Timestamp option is nothing but one. */
+static __always_inline int is_bare(const struct options *options)
+{
+	return options->mp >= 0 && options->mp_length == MP_BARE_LENGTH &&
+	       options->old[(options->mp + 2) & 63] == CURVE_INSECURE;
+}
+
 static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, struct segment *segment)
 {
 	struct options options = {};
@@ -569,10 +592,12 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	struct handshake *handshake;
 	struct key_slot slot;
 	__u8 key[KEY_BYTES];
-	int answer = segment->flags & ACK_FLAG, fresh = 0, lost = 0;
+	int answer = segment->flags & ACK_FLAG, bare, fresh = 0, lost = 0;
 
-	if (load_options(skb, segment, &options) || options.mp < 0 || options.mp_length != MP_LENGTH ||
-	    options.timestamp < 0)
+	if (load_options(skb, segment, &options) || options.mp < 0)
+		return TC_ACT_UNSPEC;
+	bare = is_bare(&options);
+	if (!bare && (options.mp_length != MP_LENGTH || options.timestamp < 0))
 		return TC_ACT_UNSPEC;
 	place = place_of(now, &segment->tuple);
 	if (!place)
@@ -596,7 +621,9 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 			handshake->flags = HS_INITIATOR | HS_SENT_KEY;
 		}
 	}
-	if (fresh) {
+	if (fresh && bare) {
+		handshake->flags |= HS_INSECURE;
+	} else if (fresh) {
 		handshake->key_number = slot.number;
 		__builtin_memcpy(handshake->own_key, slot.public_key, KEY_BYTES);
 	}
@@ -606,12 +633,15 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	if (lost) {
 		/* Plain TCP then, and the peer must see that it is. */
 		for (int i = 0; i < MP_LENGTH; i++)
-			options.new[(options.mp + i) & 63] = NOP_KIND;
+			if (i < options.mp_length)
+				options.new[(options.mp + i) & 63] = NOP_KIND;
+	} else if (bare) {
+		return TC_ACT_UNSPEC;
 	} else {
 		write_key(&options, key);
+		if (fresh)
+			note_key(slot.number);
 	}
-	if (fresh)
-		note_key(slot.number);
 	store_options(skb, segment, &options);
 	return TC_ACT_UNSPEC;
 }
@@ -671,29 +701,35 @@ static __always_inline int awaits_answer(struct __sk_buff *skb, const struct tup
 	return awaits;
 }
 
-/* Does the answer belong to a SYN of ours with a key?  If both have one, the handshake is complete. */
-static __always_inline int note_answer(struct settings *now, const struct segment *segment, int usable,
+#define OURS_SECURE 1
+#define OURS_INSECURE 2
+
+/* Does the answer belong to a SYN of ours with an MP, and of which kind (0: it does not)?  If both have one, the
+ * handshake is complete. */
+static __always_inline int note_answer(struct settings *now, const struct segment *segment, int usable, int bare,
 				       const __u8 *peer_key)
 {
 	struct place *place = place_of(now, &segment->tuple);
 	struct handshake *handshake;
-	int ours;
+	int ours, insecure;
 
 	if (!place)
 		return 0;
 	handshake = &place->handshake;
 	bpf_spin_lock(&place->lock);
 	ours = holds(place, &segment->tuple) && (handshake->flags & HS_SENT_KEY) && handshake->ni + 1 == segment->ack;
-	if (ours && usable) {
+	insecure = handshake->flags & HS_INSECURE;
+	if (ours && (insecure ? bare : usable)) {
 		handshake->na = segment->seq;
 		handshake->flags |= HS_PEER_KEY;
 		__builtin_memcpy(handshake->peer_key, peer_key, KEY_BYTES);
 	}
 	bpf_spin_unlock(&place->lock);
-	return ours;
+	return !ours ? 0 : insecure ? OURS_INSECURE : OURS_SECURE;
 }
 
-static __always_inline void note_request(struct settings *now, const struct segment *segment, const __u8 *peer_key)
+static __always_inline void note_request(struct settings *now, const struct segment *segment, int bare,
+					 const __u8 *peer_key)
 {
 	struct place *place = place_of(now, &segment->tuple);
 	struct handshake *handshake;
@@ -705,7 +741,7 @@ static __always_inline void note_request(struct settings *now, const struct segm
 	if (!holds(place, &segment->tuple) || handshake->ni != segment->seq || !(handshake->flags & HS_PEER_KEY)) {
 		place->tuple = segment->tuple;
 		handshake->ni = segment->seq;
-		handshake->flags = HS_PEER_KEY;
+		handshake->flags = bare ? HS_PEER_KEY | HS_INSECURE : HS_PEER_KEY;
 	}
 	__builtin_memcpy(handshake->peer_key, peer_key, KEY_BYTES);
 	bpf_spin_unlock(&place->lock);
@@ -724,20 +760,25 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 	__u32 harmless[2] = { 0, 0 };
 	struct options options = {};
 	__u8 peer_key[KEY_BYTES] = {};
-	int answer = segment->flags & ACK_FLAG, usable;
+	int answer = segment->flags & ACK_FLAG, usable, bare, ours;
 
 	if (load_options(skb, segment, &options))
 		return TC_ACT_UNSPEC;
 	if (options.migrate >= 0 && !answer) {
-		report(skb, l2, REPORT_MIGRATE_SYN);
+		if (worth_a_report(options.old, options.migrate, options.migrate_length, segment->seq))
+			report(skb, l2, REPORT_MIGRATE_SYN);
 		return TC_ACT_SHOT;	/* even without a daemon: this SYN opens nothing */
 	}
 	usable = options.mp >= 0 && options.mp_length == MP_LENGTH && options.timestamp >= 0 &&
 		 options.old[(options.mp + 2) & 63] == CURVE_P192;
 	if (usable)
 		read_key(&options, peer_key);
+	bare = is_bare(&options) && now->insecure;
 	if (answer) {
-		if (!note_answer(now, segment, usable, peer_key)) {
+		ours = note_answer(now, segment, usable, is_bare(&options), peer_key);
+		bare = ours == OURS_INSECURE;
+		usable = bare ? is_bare(&options) : usable;
+		if (!ours) {
 			/* Of a handshake that has lost its place the kernel must not see the key bytes either. */
 			if (!usable || !awaits_answer(skb, &segment->tuple))
 				return TC_ACT_UNSPEC;
@@ -750,11 +791,11 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 		   it.  One that is still there keeps its own, whoever asks: MIGRATE_WAIT stays silent. */
 		if (now->watching)
 			forget_left(&segment->tuple);
-		if (!usable)
+		if (!usable && !bare)
 			return TC_ACT_UNSPEC;
-		note_request(now, segment, peer_key);
+		note_request(now, segment, bare, peer_key);
 	}
-	if (options.timestamp >= 0) {
+	if (options.timestamp >= 0 && !bare) {
 		/* The kernel must see neither as a clock; it does not look at a zero TSecr. */
 		if (!answer)
 			harmless[0] = harmless_tsval(skb, &segment->tuple);
@@ -792,10 +833,10 @@ static __always_inline int intercepted(struct __sk_buff *skb, __u32 l2, const st
 		report(skb, l2, REPORT_HELD);
 	else if (flags & WATCH_MUTE_IN)
 		return 1;
-	else if (segment->flags & RST_FLAG && bpf_map_lookup_elem(&connections, &segment->tuple))
-		report(skb, l2, REPORT_RST);
-	else
+	else if (!(segment->flags & RST_FLAG) || !bpf_map_lookup_elem(&connections, &segment->tuple))
 		return 0;
+	else if (allowed(ALLOWANCE_RST))
+		report(skb, l2, REPORT_RST);
 	return 1;
 }
 

@@ -14,7 +14,11 @@
 #define MP_KIND 15		/* Migrate-Permitted */
 #define MP_LENGTH 20
 #define MP_KEY_BYTES 17
+#define MP_BARE_LENGTH 3	/* the insecure variant: no key, K is all zero */
 #define MIGRATE_KIND 16
+#define MIGRATE_LENGTH 19
+#define TOKEN_BYTES 8
+#define CURVE_INSECURE 0
 #define CURVE_P192 2
 #define KEY_BYTES 25
 
@@ -42,6 +46,7 @@ struct handshake {
 #define HS_INITIATOR 1
 #define HS_SENT_KEY 2		/* our MP has left */
 #define HS_PEER_KEY 4		/* the peer's MP has come */
+#define HS_INSECURE 8		/* both without a key */
 
 /* What the daemon keeps of a connection that has moved: the core's serialised state.  The eBPF side never looks. */
 struct state {
@@ -49,6 +54,18 @@ struct state {
 	__u32 na;
 	__u8 bytes[192];
 };
+
+/* What a request of the peer's is proved with; the key is the connection's token. */
+struct proof {
+	__u32 accepted;		/* the full count of the last request accepted */
+	__u32 known[9];		/* Ni | Na | K, 33 bytes, as they are hashed */
+};
+
+/* Reports of what the daemon need not see, in so long, each: Migrate SYNs without proof, and RSTs. */
+#define ALLOWANCE 1000
+#define ALLOWANCE_NS 1000000000ULL
+#define ALLOWANCE_SYN 0
+#define ALLOWANCE_RST 1
 
 /* What is to be done with the segments of one address pair for a while. */
 struct watch {
@@ -78,7 +95,7 @@ struct key_slot {
 struct settings {
 	__u64 alive_until;	/* CLOCK_MONOTONIC nanoseconds: the daemon's promise to be there until then */
 	__u32 watching;		/* 1 if `watches` has entries; 0 lets every segment pass at once */
-	__u32 pad;
+	__u32 insecure;		/* 1: ask for the insecure variant, and answer who asks for it */
 	struct key_slot slots[KEY_SLOTS];	/* one key pair for each quarter of the TSval circle */
 	__u64 seed[SEED_WORDS];	/* of the places in `handshakes`: random, and never told to a peer */
 };
