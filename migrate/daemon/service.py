@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -33,6 +34,7 @@ from migrate.daemon.effects import Effects
 from migrate.daemon.events import EventLog
 from migrate.daemon.registry import Managed, Registry, identify
 from migrate.linux import addresses, maps, source_rule
+from migrate.linux.beyond import OutOfOrder
 from migrate.linux.journal import Journal
 from migrate.linux.keyring import Keyring
 from migrate.linux.maps import Address, Negotiated
@@ -74,9 +76,9 @@ class Service:
         self.registry = Registry(self._table, self.keyring, self._switchboard, options.msl)
         self.probe = self._programs.probe()
         self._wire = Wire()
-        rebinder = Rebinder(options.cgroup, self._table, self._wire, journal)
+        rebinder = Rebinder(options.cgroup, self._table, self._switchboard, self._wire, journal)
         self.effects = Effects(
-            self.registry, self._switchboard, self._wire, rebinder, self.probe, self._route, self.log
+            self.registry, self._switchboard, self._wire, rebinder, self.probe, self._route, self.log, out_of_order()
         )
         self._watch, self._tables = addresses.Watch(), addresses.Tables()
         self._attached: set[int] = set()
@@ -297,6 +299,15 @@ class Service:
     def unload(self) -> None:
         """Takes everything off the host again."""
         self._programs.unload([interface.index for interface in self._tables.interfaces()])
+
+
+def out_of_order() -> OutOfOrder | None:
+    """What reads out-of-order queues; None where this kernel has no way, which is said once."""
+    try:
+        return OutOfOrder()
+    except OSError as error:
+        print(f"out-of-order data is dropped at a move, and sent again: {error.strerror}", file=sys.stderr, flush=True)
+        return None
 
 
 def _reason(negotiated: Negotiated | None, managed: Managed | None) -> str:

@@ -17,6 +17,7 @@ _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_
 _SAMPLE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 BPF_CGROUP_SOCK_OPS = 3
+BPF_TRACE_ITER = 28
 BPF_F_ALLOW_MULTI = 2
 BPF_ANY = 0
 
@@ -74,6 +75,8 @@ def _load() -> ctypes.CDLL:
         ("bpf_prog_attach", ctypes.c_int, [ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_uint]),
         ("bpf_prog_detach2", ctypes.c_int, [ctypes.c_int, ctypes.c_int, ctypes.c_int]),
         ("bpf_prog_test_run_opts", ctypes.c_int, [ctypes.c_int, ctypes.c_void_p]),
+        ("bpf_link_create", ctypes.c_int, [ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p]),
+        ("bpf_iter_create", ctypes.c_int, [ctypes.c_int]),
         ("bpf_map_lookup_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]),
         ("bpf_map_update_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint64]),
         ("bpf_map_delete_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p]),
@@ -269,3 +272,25 @@ class Runner:
         if result:
             raise _fail("cannot run the probe", result)
         return self._room.raw[: len(frame)]
+
+
+class Walk:
+    """An iterator program, attached once; `run` shows it every object of its kind in the thread's network namespace."""
+
+    def __init__(self, program: int) -> None:
+        self._link = library().bpf_link_create(program, 0, BPF_TRACE_ITER, None)
+        if self._link < 0:
+            raise _fail("cannot attach the iterator", self._link)
+
+    def run(self) -> None:
+        fd = library().bpf_iter_create(self._link)
+        if fd < 0:
+            raise _fail("cannot start the iterator", fd)
+        try:
+            while os.read(fd, 4096):
+                pass
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        os.close(self._link)

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from migrate.core import ACK, FourTuple, Segment, seq, timestamp_option
-from migrate.linux import repair
+from migrate.core import FourTuple, seq
+from migrate.linux import repair, resend
 from migrate.linux.borrow import Holder, borrow, holders, processes
 from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Entry, Journal, Order, Phase
-from migrate.linux.maps import Address, Connections, Negotiated
+from migrate.linux.maps import WATCH_MUTE_OUT, Address, Connections, Negotiated, Switchboard
 from migrate.linux.repair import CannotCarry, Checkpoint
 from migrate.linux.sockdiag import Lookup
 from migrate.linux.wire import Wire
@@ -30,23 +30,6 @@ class Outcome:
     reason: str | None
 
 
-def third_segment(new: FourTuple, image: Checkpoint, ts_recent: int = 0) -> Segment:
-    """Segment 7: what the mover says first from its new address (draft, section 4)."""
-    options = timestamp_option(image.timestamp, ts_recent) if image.timestamps else b""
-    return Segment(
-        src=new.local_ip,
-        sport=new.local_port,
-        dst=new.remote_ip,
-        dport=new.remote_port,
-        flags=ACK,
-        seq=image.snd_una,
-        ack=image.rcv_nxt,
-        window=image.advertised_window,
-        options=options,
-        payload=b"",
-    )
-
-
 def _ends(pair: FourTuple, family: int) -> tuple[tuple[str, int], tuple[str, int]]:
     """Both ends as a socket of that family names them."""
     local, remote = (_host(ip, family) for ip in (pair.local_ip, pair.remote_ip))
@@ -60,8 +43,11 @@ def _host(address: Address, family: int) -> str:
 class Rebinder:
     """Everything it touches, it leaves as found: repair mode off, the port range restored, the programs running."""
 
-    def __init__(self, cgroup: Path, connections: Connections, wire: Wire, journal: Journal) -> None:
+    def __init__(
+        self, cgroup: Path, connections: Connections, switchboard: Switchboard, wire: Wire, journal: Journal
+    ) -> None:
         self._cgroup, self._connections, self._wire, self._journal = cgroup, connections, wire, journal
+        self._switchboard = switchboard
         self._freezer = Freezer(cgroup)
         self._lookup = Lookup()
         self._port_range = PORT_RANGE.read_text().strip()
@@ -71,9 +57,10 @@ class Rebinder:
         orders: Sequence[Order],
         lead: Callable[[Order, Checkpoint], None],
         known: Mapping[FourTuple, Holder] | None = None,
+        beyond: Mapping[FourTuple, Sequence[tuple[int, bytes]]] | None = None,
     ) -> list[Outcome]:
         """Rebinds each; `lead(order, image)` speaks first on the new address pair, before any data does.  `known`: what
-        `find` gave a while ago."""
+        `find` gave a while ago.  `beyond`: out-of-order queues by the old pair, of those that are to keep them."""
         outcomes: list[Outcome] = []
         where = dict(known or {})
         where |= self.find([order.old for order in orders if order.old not in where])
@@ -82,7 +69,8 @@ class Rebinder:
         try:
             for index, order in enumerate(orders):
                 try:
-                    self._carry_one(index, order, *self._borrowed(order.old, where), lead)
+                    pieces = (beyond or {}).get(order.old, ())
+                    self._carry_one(index, order, *self._borrowed(order.old, where), lead, pieces)
                     outcomes.append(Outcome(order, None))
                 except CannotCarry as error:
                     outcomes.append(Outcome(order, str(error)))
@@ -139,6 +127,7 @@ class Rebinder:
         holder: Holder,
         sock: socket.socket,
         lead: Callable[[Order, Checkpoint], None],
+        pieces: Sequence[tuple[int, bytes]],
     ) -> None:
         with sock:
             reuse = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)  # repair mode overwrites it
@@ -146,6 +135,7 @@ class Rebinder:
             repair.enter(sock)
             try:
                 image = self._image(sock, order, reuse)
+                image.beyond = resend.held(pieces, image)
             except CannotCarry:
                 self._put_back(sock, reuse)
                 self._journal.phase(index, Phase.DONE)
@@ -163,6 +153,7 @@ class Rebinder:
         if (image.local, image.remote) != tuple(_ends(order.old, image.family)):
             raise CannotCarry("its program has used the socket for something else")
         image.acknowledge(order.snd_una, order.peer_window)
+        image.sacked = order.sacked
         image.reuse_address = reuse
         image.local, image.remote = _ends(order.new, image.family)
         if order.preload:
@@ -181,9 +172,42 @@ class Rebinder:
         self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
         repair.restore(sock, image, self._only_port)
         record(Phase.REBUILT)
-        lead(order, image)
-        repair.send_again(sock, image)
+        self._speak(sock, order, image, lead)
         record(Phase.DONE)
+
+    def _speak(
+        self,
+        sock: socket.socket,
+        order: Order,
+        image: Checkpoint,
+        lead: Callable[[Order, Checkpoint], None],
+        done: int = 0,
+    ) -> None:
+        """The first words on the new pair, and all data of which `done` bytes have been handed over."""
+        if image.beyond:
+            self._feed_back(sock, order.new, image)
+        if not image.sacked:
+            lead(order, image)
+            repair.send_again(sock, image, done)
+            return
+        done = resend.send_holes(sock, image, done)
+        for segment in resend.acknowledgements(order.new, image):
+            self._wire.feed(segment)
+        lead(order, image)
+        repair.send_again(sock, image, done)
+
+    def _feed_back(self, sock: socket.socket, new: FourTuple, image: Checkpoint) -> None:
+        """The kernel has the out-of-order queue again.  It would acknowledge each piece, before 7 and with some of the
+        blocks only: it stays mute.  (Its SACKs may come back to us in 7 even if it has run out of room for some of it:
+        Linux on the other side sends again what then turns out to be missing.)"""
+        self._switchboard.mark(new, add=WATCH_MUTE_OUT)
+        try:
+            for segment in resend.beyond(new, image):
+                self._wire.feed(segment)
+        finally:
+            self._switchboard.mark(new, remove=WATCH_MUTE_OUT)
+        if not resend.taken(sock):
+            image.beyond = []
 
     def _return(self, sock: socket.socket, order: Order, image: Checkpoint) -> None:
         """The socket has been taken apart and cannot have the new pair: it gets the old one again."""
@@ -217,8 +241,7 @@ class Rebinder:
             sock.setsockopt(socket.IPPROTO_TCP, repair.TCP_REPAIR_QUEUE, repair.SEND_QUEUE)
             write_seq = sock.getsockopt(socket.IPPROTO_TCP, repair.TCP_QUEUE_SEQ) & 0xFFFFFFFF
             self._put_back(sock, image.reuse_address)
-            lead(entry.order, image)
-            repair.send_again(sock, image, done=seq.diff(write_seq, image.snd_una))
+            self._speak(sock, entry.order, image, lead, done=seq.diff(write_seq, image.snd_una))
         return None
 
     def _only_port(self, port: int) -> None:

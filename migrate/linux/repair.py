@@ -13,7 +13,7 @@ import secrets
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from migrate.core import seq
 
@@ -73,6 +73,10 @@ class Checkpoint:
     window_clamp: int
     send_buffer: int
     buffer_locks: int
+    beyond: list[tuple[int, bytes]] = field(default_factory=list)
+    """What was received beyond a hole, in rising order: sequence number and bytes."""
+    sacked: tuple[tuple[int, int], ...] = ()
+    """What the peer has of `send_data` beyond a hole, in rising order: first byte and the one after the last."""
 
     @property
     def timestamps(self) -> bool:
@@ -224,11 +228,15 @@ def restore(sock: socket.socket, image: Checkpoint, only_port: PortRange) -> Non
 def send_again(sock: socket.socket, image: Checkpoint, done: int = 0) -> None:
     """Hands `image.send_data`, from byte `done` on, to the rebuilt socket: the kernel sends it as new data, by its
     initial window."""
-    view = memoryview(image.send_data)[done:]
+    hand_over(sock, image, memoryview(image.send_data)[done:])
+
+
+def hand_over(sock: socket.socket, image: Checkpoint, view: memoryview, flags: int = 0) -> None:
+    """Writes all of `view` to the send queue, which is made to take it; `flags` of send(2)."""
     raised = False
     while view:
         try:
-            view = view[sock.send(view[:_CHUNK], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
+            view = view[sock.send(view[:_CHUNK], flags | socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
         except BlockingIOError:
             if raised:
                 raise CannotCarry(f"{len(view)} bytes do not fit the send buffer") from None

@@ -47,7 +47,7 @@ POINTS: dict[str, tuple[Any, str, str]] = {
     "bound": (repair, "_bind", "after"),
     "repair mode left": (repair, "leave", "after"),
     "restored": (repair, "restore", "after"),
-    "before the first word": (effects, "third_segment", "before"),
+    "before the first word": (effects, "third_segments", "before"),
     "before the data": (repair, "send_again", "before"),
     "after the data": (repair, "send_again", "after"),
     "done": (Rebinder, "_carry_one", "after"),

@@ -1,0 +1,141 @@
+"""Data beyond a hole, carried through a rebind on both sides, so that nothing that was SACKed is sent again (slide 29).
+
+The mover's kernel has forgotten its out-of-order queue.  It is fed back, as from the peer, before anything is said
+on the new address pair; segment 7 then carries the SACK blocks for it.
+
+The answerer's kernel has forgotten its scoreboard.  A hole is handed over as new data, which the kernel sends at
+once, by its initial window; a SACKed block is written in repair mode, as sent already; then an ACK with the blocks is
+fed to the kernel, which marks them.  So the holes are nothing but data in flight, without a loss and without a
+timeout, and slow start goes on beyond them.  (Written as sent and left to the kernel, they wait: RACK, which
+marks losses today however many duplicate ACKs come, takes no time from what was written in repair mode, and the first
+timeout is a second away.)  Holes beyond the initial window count as sent too; RACK finds them lost when the
+first of those that were sent is acknowledged.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+
+from migrate.core import ACK, FourTuple, Segment, sack_option, seq, timestamp_option
+from migrate.linux import repair
+from migrate.linux.repair import Checkpoint
+
+Block = tuple[int, int]
+
+# Of one segment that is fed: with its headers it fills a buffer of the kernel's of 16 KB.
+_FED_BYTES = 14_480
+_INFO_BYTES, _INFO_OUT_OF_ORDER = 232, 224  # struct tcp_info, tcpi_rcv_ooopack
+
+
+def held(pieces: Iterable[tuple[int, bytes]], image: Checkpoint) -> list[tuple[int, bytes]]:
+    """Of an out-of-order queue what is still beyond a hole, and inside the window; nothing without SACK: a peer that is
+    not told could not make sense of an ACK that jumps."""
+    edge = seq.add(image.rcv_wup, image.rcv_wnd)
+    return [
+        (number, data[: seq.diff(edge, number)])
+        for number, data in pieces
+        if image.sack and seq.diff(number, image.rcv_nxt) > 0 and seq.diff(edge, number) > 0
+    ]
+
+
+def blocks(image: Checkpoint) -> list[Block]:
+    """What the socket holds beyond a hole, in rising order."""
+    return [(number, seq.add(number, len(data))) for number, data in image.beyond]
+
+
+def reported(blocks: Sequence[Block], room: int) -> list[list[Block]]:
+    """SACK blocks by segment, `room` in each.
+
+    The first names the highest: how far the answerer's data counts as sent.  And the lowest: they lie among what it
+    sends first."""
+    ordered = [*blocks[-1:], *blocks[:-1]]
+    return [ordered[at : at + room] for at in range(0, len(ordered), room)]
+
+
+def third_segments(new: FourTuple, image: Checkpoint, ts_recent: int = 0) -> list[Segment]:
+    """Segment 7: what the mover says first from its new address (draft, section 4); and more of its kind for SACK
+    blocks that have no room in it."""
+    times = timestamp_option(image.timestamp, ts_recent) if image.timestamps else b""
+    return [
+        Segment(
+            src=new.local_ip,
+            sport=new.local_port,
+            dst=new.remote_ip,
+            dport=new.remote_port,
+            flags=ACK,
+            seq=image.snd_una,
+            ack=image.rcv_nxt,
+            window=image.advertised_window,
+            options=times + sack_option(some),
+        )
+        for some in reported(blocks(image), 3 if times else 4) or [[]]
+    ]
+
+
+def beyond(new: FourTuple, image: Checkpoint) -> list[Segment]:
+    """The out-of-order queue as the peer would send it.  Without timestamps: they are not looked at where there are
+    none.  In rising order: the kernel names what it gets last first, and that must be the highest block."""
+    return [
+        _from_peer(new, image, seq.add(number, at), payload=data[at : at + _FED_BYTES])
+        for number, data in image.beyond
+        for at in range(0, len(data), _FED_BYTES)
+    ]
+
+
+def acknowledgements(new: FourTuple, image: Checkpoint) -> list[Segment]:
+    """What the peer has SACKed, as it would say it to the kernel."""
+    return [_from_peer(new, image, image.rcv_nxt, sack_option(some)) for some in reported(image.sacked, 4)]
+
+
+def _from_peer(new: FourTuple, image: Checkpoint, number: int, options: bytes = b"", payload: bytes = b"") -> Segment:
+    window = image.snd_wnd >> (image.snd_wscale if image.window_scaling else 0)
+    ends = (new.remote_ip, new.remote_port, new.local_ip, new.local_port)
+    return Segment(*ends, ACK, number, image.snd_una, min(window, 0xFFFF), options, payload)
+
+
+def taken(sock: socket.socket) -> int:
+    """How many segments the rebuilt socket has queued beyond a hole."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+    return int(struct.unpack_from("=I", info, _INFO_OUT_OF_ORDER)[0])
+
+
+def stretches(image: Checkpoint) -> list[tuple[int, int, bool]]:
+    """`send_data` up to the last SACKed byte: (offset of the first byte, of the one after the last, is it SACKed?)."""
+    result: list[tuple[int, int, bool]] = []
+    at = 0
+    for left, right in image.sacked:
+        first, last = seq.diff(left, image.snd_una), seq.diff(right, image.snd_una)
+        if not at <= first < last <= len(image.send_data):
+            continue  # not what was ever sent: nothing to build on
+        if first > at:
+            result.append((at, first, False))
+        result.append((first, last, True))
+        at = last
+    return result
+
+
+def send_holes(sock: socket.socket, image: Checkpoint, done: int = 0) -> int:
+    """Hands over what `stretches` names, from byte `done` on: holes as new data, SACKed blocks as sent already.  The
+    offset from which on all else is unsent."""
+    view = memoryview(image.send_data)
+    tcp = socket.IPPROTO_TCP
+    nodelay = sock.getsockopt(tcp, socket.TCP_NODELAY)
+    end = 0
+    for first, end, sacked in stretches(image):
+        part = view[max(first, done) : end]
+        if not part:
+            continue
+        if sacked:
+            repair.enter(sock)
+            sock.setsockopt(tcp, repair.TCP_REPAIR_QUEUE, repair.SEND_QUEUE)
+            repair.hand_over(sock, image, part)
+            sock.setsockopt(tcp, repair.TCP_REPAIR_QUEUE, repair.NO_QUEUE)
+            repair.leave(sock)
+        else:
+            repair.hand_over(sock, image, part, socket.MSG_EOR)  # what is SACKed shares no segment with it
+            sock.setsockopt(tcp, socket.TCP_NODELAY, 1)  # pushes a last small segment too
+    sock.setsockopt(tcp, socket.TCP_NODELAY, nodelay)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, image.reuse_address)
+    return max(end, done)
