@@ -190,9 +190,7 @@ class Rebinder:
             lead(order, image)
             repair.send_again(sock, image, done)
             return
-        done = resend.send_holes(sock, image, done)
-        for segment in resend.acknowledgements(order.new, image):
-            self._wire.feed(segment)
+        done = resend.resume(sock, order.new, image, self._wire.feed, done)
         lead(order, image)
         repair.send_again(sock, image, done)
 

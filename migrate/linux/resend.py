@@ -3,20 +3,24 @@
 The mover's kernel has forgotten its out-of-order queue.  It is fed back, as from the peer, before anything is said
 on the new address pair; segment 7 then carries the SACK blocks for it.
 
-The answerer's kernel has forgotten its scoreboard.  A hole is handed over as new data, which the kernel sends at
-once, by its initial window; a SACKed block is written in repair mode, as sent already; then an ACK with the blocks is
-fed to the kernel, which marks them.  So the holes are nothing but data in flight, without a loss and without a
-timeout, and slow start goes on beyond them.  (Written as sent and left to the kernel, they wait: RACK, which
-marks losses today however many duplicate ACKs come, takes no time from what was written in repair mode, and the first
-timeout is a second away.)  Holes beyond the initial window count as sent too; RACK finds them lost when the
-first of those that were sent is acknowledged.
+The answerer's kernel has forgotten its scoreboard.  A SACKed block is written in repair mode, as sent already, and an
+ACK that SACKs it is fed to the kernel, which marks it.  What makes the kernel send the holes at once, and not after its
+first timeout, a second?  RACK marks losses today, however many duplicate ACKs come, and it takes no time from what
+was written in repair mode unless that is older than the least round trip ever seen, which a rebind does not forget.
+
+  * A path of some length: holes are handed over as new data.  The kernel sends them by its initial window, as nothing
+    but data in flight: no loss, slow start goes on.  Holes beyond the initial window count as sent when the next block
+    is written; RACK finds them lost once later data is acknowledged.
+  * A quick path: there RACK would take holes just sent for lost, and send them again.  So they are written as sent too,
+    and the ACK waits for that round trip.  RACK then finds all holes lost, and the kernel sends them in fast recovery.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from migrate.core import ACK, FourTuple, Segment, sack_option, seq, timestamp_option
 from migrate.linux import repair
@@ -26,7 +30,10 @@ Block = tuple[int, int]
 
 # Of one segment that is fed: with its headers it fills a buffer of the kernel's of 16 KB.
 _FED_BYTES = 14_480
-_INFO_BYTES, _INFO_OUT_OF_ORDER = 232, 224  # struct tcp_info, tcpi_rcv_ooopack
+# struct tcp_info (linux/tcp.h): tcpi_min_rtt, tcpi_rcv_ooopack.
+_INFO_BYTES, _INFO_LEAST_ROUND_TRIP, _INFO_OUT_OF_ORDER = 232, 148, 224
+# A path is quick if its round trip is not far above what a rebind itself takes.
+_QUICK_SECONDS = 0.005
 
 
 def held(pieces: Iterable[tuple[int, bytes]], image: Checkpoint) -> list[tuple[int, bytes]]:
@@ -84,58 +91,74 @@ def beyond(new: FourTuple, image: Checkpoint) -> list[Segment]:
     ]
 
 
-def acknowledgements(new: FourTuple, image: Checkpoint) -> list[Segment]:
-    """What the peer has SACKed, as it would say it to the kernel."""
-    return [_from_peer(new, image, image.rcv_nxt, sack_option(some)) for some in reported(image.sacked, 4)]
-
-
 def _from_peer(new: FourTuple, image: Checkpoint, number: int, options: bytes = b"", payload: bytes = b"") -> Segment:
     window = image.snd_wnd >> (image.snd_wscale if image.window_scaling else 0)
     ends = (new.remote_ip, new.remote_port, new.local_ip, new.local_port)
     return Segment(*ends, ACK, number, image.snd_una, min(window, 0xFFFF), options, payload)
 
 
-def taken(sock: socket.socket) -> int:
-    """How many segments the rebuilt socket has queued beyond a hole."""
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
-    return int(struct.unpack_from("=I", info, _INFO_OUT_OF_ORDER)[0])
-
-
-def stretches(image: Checkpoint) -> list[tuple[int, int, bool]]:
-    """`send_data` up to the last SACKed byte: (offset of the first byte, of the one after the last, is it SACKed?)."""
-    result: list[tuple[int, int, bool]] = []
+def stretches(image: Checkpoint) -> list[tuple[int, int, Block | None]]:
+    """`send_data` up to the last SACKed byte: offset of the first byte and of the one after the last, and the block if
+    it is SACKed."""
+    result: list[tuple[int, int, Block | None]] = []
     at = 0
     for left, right in image.sacked:
         first, last = seq.diff(left, image.snd_una), seq.diff(right, image.snd_una)
         if not at <= first < last <= len(image.send_data):
             continue  # not what was ever sent: nothing to build on
         if first > at:
-            result.append((at, first, False))
-        result.append((first, last, True))
+            result.append((at, first, None))
+        result.append((first, last, (left, right)))
         at = last
     return result
 
 
-def send_holes(sock: socket.socket, image: Checkpoint, done: int = 0) -> int:
-    """Hands over what `stretches` names, from byte `done` on: holes as new data, SACKed blocks as sent already.  The
-    offset from which on all else is unsent."""
+def resume(
+    sock: socket.socket, new: FourTuple, image: Checkpoint, feed: Callable[[Segment], None], done: int = 0
+) -> int:
+    """Hands over `send_data` up to the last SACKed byte, from byte `done` on, and lets the kernel know what is SACKed.
+    All from the offset returned on is still unsent."""
     view = memoryview(image.send_data)
-    tcp = socket.IPPROTO_TCP
-    nodelay = sock.getsockopt(tcp, socket.TCP_NODELAY)
+    nodelay = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    least = least_round_trip(sock)
+    quick = least <= _QUICK_SECONDS
     end = 0
-    for first, end, sacked in stretches(image):
+    for first, end, block in stretches(image):
         part = view[max(first, done) : end]
-        if not part:
-            continue
-        if sacked:
-            repair.enter(sock)
-            sock.setsockopt(tcp, repair.TCP_REPAIR_QUEUE, repair.SEND_QUEUE)
-            repair.hand_over(sock, image, part)
-            sock.setsockopt(tcp, repair.TCP_REPAIR_QUEUE, repair.NO_QUEUE)
-            repair.leave(sock)
-        else:
+        if block or quick:
+            _as_sent(sock, image, part)
+        elif part:
             repair.hand_over(sock, image, part, socket.MSG_EOR)  # what is SACKed shares no segment with it
-            sock.setsockopt(tcp, socket.TCP_NODELAY, 1)  # pushes a last small segment too
-    sock.setsockopt(tcp, socket.TCP_NODELAY, nodelay)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, image.reuse_address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pushes a last small segment too
+        if block and not quick:
+            feed(_from_peer(new, image, image.rcv_nxt, sack_option([block])))
+    if quick:
+        time.sleep(least)
+        for some in reported(image.sacked, 4):
+            feed(_from_peer(new, image, image.rcv_nxt, sack_option(some)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, image.reuse_address)  # repair mode overwrites it
     return max(end, done)
+
+
+def _as_sent(sock: socket.socket, image: Checkpoint, part: memoryview) -> None:
+    repair.enter(sock)
+    sock.setsockopt(socket.IPPROTO_TCP, repair.TCP_REPAIR_QUEUE, repair.SEND_QUEUE)
+    repair.hand_over(sock, image, part)
+    sock.setsockopt(socket.IPPROTO_TCP, repair.TCP_REPAIR_QUEUE, repair.NO_QUEUE)
+    repair.leave(sock)
+
+
+def least_round_trip(sock: socket.socket) -> float:
+    """Seconds, of this connection's whole life; over an hour where there was none."""
+    return _info(sock, _INFO_LEAST_ROUND_TRIP) / 1e6
+
+
+def taken(sock: socket.socket) -> int:
+    """How many segments the rebuilt socket has queued beyond a hole."""
+    return _info(sock, _INFO_OUT_OF_ORDER)
+
+
+def _info(sock: socket.socket, offset: int) -> int:
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+    return int(struct.unpack_from("=I", info, offset)[0])
