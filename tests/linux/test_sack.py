@@ -38,7 +38,9 @@ def test_holes_only() -> None:
             t0 = here[0].time
             for one in here:
                 s = one.segment
-                print(f"{one.time - t0:.6f} {s.src}.{s.sport} > {s.dst}.{s.dport} {s.flags:#x} seq {seq.diff(s.seq, na)} ack {seq.diff(s.ack,na)} len {len(s.payload)} sack {[(seq.diff(a,na),seq.diff(b,na)) for a,b in sack_blocks(s.options)]}")
+                print(
+                    f"{one.time - t0:.6f} {s.src}.{s.sport} > {s.dst}.{s.dport} {s.flags:#x} seq {seq.diff(s.seq, na)} ack {seq.diff(s.ack, na)} len {len(s.payload)} sack {[(seq.diff(a, na), seq.diff(b, na)) for a, b in sack_blocks(s.options)]}"
+                )
             for name, daemon in place.daemons.items():
                 print(name, daemon.last_words(), [(e["event"], e["cause"]) for e in daemon.events()])
         assert 0
