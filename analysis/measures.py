@@ -184,6 +184,9 @@ def slow_start(stream: Stream, move: Move, *, sender: bool, initial_window: int)
     def count(first: int, last: int) -> int:
         return last - first - size(overlap([(first, last)], kept))
 
+    def next_byte(at: int) -> int:
+        return next((last for first, last in kept if first <= at < last), at)
+
     sent_to = acked = start
     excess = first_flight = first_segments = 0
     rounds = [0]
@@ -196,7 +199,7 @@ def slow_start(stream: Stream, move: Move, *, sender: bool, initial_window: int)
                 acked = one.ack
                 if acked > round_starts and rounds[-1]:
                     rounds.append(0)
-                    round_starts = sent_to
+                    round_starts = next_byte(sent_to)
             continue
         if not one.length:
             continue

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from scenarios import lossy_checks, lossy_random, mobility_checks, one_move
 from scenarios.base import Context, Scenario
-from scenarios.mobility_checks import Seen
 from scenarios.programs import Download
 from scenarios.verdict import Check, Invalid
 from topologies.mobility import Mobility
@@ -35,13 +33,7 @@ class LossyScenario(Scenario):
 def _holds_data_beyond_holes(topology: Mobility, download: Download) -> None:
     """Until the mobile's kernel has so many segments that it cannot give to curl yet."""
     end = time.monotonic() + one_move.PATIENCE_SECONDS
-    while _out_of_order(topology) < HELD_SEGMENTS:
+    while one_move.out_of_order(topology) < HELD_SEGMENTS:
         if time.monotonic() > end or not download.running:
             raise Invalid("the mobile never held data beyond a hole: the losses did not happen")
         time.sleep(0.02)
-
-
-def _out_of_order(topology: Mobility) -> int:
-    """Segments that have arrived beyond a hole, on all connections of the mobile."""
-    said = topology.mobile.run(["ss", "-Htin", "state", "established"]).stdout
-    return sum(int(number) for number in re.findall(r"rcv_ooopack:(\d+)", said))

@@ -138,9 +138,9 @@ def _clock(vantage: str, stream: Stream, move: Move) -> Check:
 def _before(mobile: Stream, move: Move, moved_at: float) -> list[Check]:
     """Before the move the sequence numbers climb at the modem's rate; afterwards the old queue goes on falling out."""
     data = measures.data(mobile, sender=SENDER, epochs=[0])
-    early = [one for one in data if one.time < moved_at]
-    late = [one for one in data if one.time >= moved_at]
     resumes = move.resumes_at(sender=SENDER)
+    early = [one for one in data if one.time < moved_at and one.end <= resumes]  # up to the first hole, if there is one
+    late = [one for one in data if one.time >= moved_at]
     buffered = [(one.seq, one.end) for one in data if one.end > resumes]
     end = max((end for _, end in buffered), default=resumes)
     holes = measures.size(measures.gaps(buffered, (resumes, end)))
@@ -188,7 +188,7 @@ def _afterwards(context: Context, seen: Seen, server: Stream, move: Move, sent_t
     context.report("server's own time, ACK to data", round(resumed * 1000, 3), "ms")
     resumes = move.resumes_at(sender=SENDER)
     # What the mobile had received by then was in flight too, but it must not be sent again.
-    lost = max(0, sent_to - resumes)
+    lost = measures.size(measures.gaps(move.kept(sender=SENDER), (resumes, max(resumes, sent_to))))
     again = measures.size(measures.retransmitted(server, move, sender=SENDER))
     missing = measures.size(measures.every_byte_once(server, sender=SENDER).missing)
     return [

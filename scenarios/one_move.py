@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,12 @@ def happen(context: Context, before_the_move: Wait, losses: Sequence[str] = ()) 
             daemon.stop()
     got = checksum(context.out / "object")
     return Outcome(move, topology.server_address, measured["loc2"].small_round_trip_s, status, wanted, got)
+
+
+def out_of_order(topology: Mobility) -> int:
+    """Segments that have arrived beyond a hole since the mobile's connections began, or were last rebound."""
+    said = topology.mobile.run(["ss", "-Htin", "state", "established"]).stdout
+    return sum(int(number) for number in re.findall(r"rcv_ooopack:(\d+)", said))
 
 
 def look(context: Context, outcome: Outcome, diagrams: Mapping[str, str]) -> Seen:
