@@ -147,6 +147,10 @@ class Service:
         if position is None:
             return
         if reason == maps.REPORT_SYNACK:
+            if managed.machine.state is State.SYN_SENT and not managed.machine.rebinding:
+                # Sent before 6, on an earlier stay of ours: 7 does not mention it, and the peer sends it again.  Fed to
+                # the kernel, it would lie beyond what the peer has sent anew, and ACKs of it would be refused there.
+                managed.held.pop(tuple_, None)
             self.effects.step(managed, SynAck(segment, position.core()))
         elif reason == maps.REPORT_RST:
             self.effects.step(managed, Rst(segment, position.core()))
