@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from analysis import keylog, measures, stream
@@ -58,7 +59,7 @@ def _happen(context: Context, rate: float, out: Path) -> tuple[str, str, int]:
     root.mkdir()
     work.mkdir()
     wanted = random_file(root / "object", OBJECT_BYTES, context.random)
-    link = Cable(rate_bps=LINK_BPS, delay_s=DELAY_SECONDS, queue_packets=100, loss=rate, arp=False)
+    link = Cable(rate_bps=LINK_BPS, delay_s=DELAY_SECONDS, queue_packets=100, arp=False)
     with Mobility(
         ip=6 if context.ip == 6 else 4, profile=PROFILES[context.profile], seed=context.seed, modem=link
     ) as lab:
@@ -66,6 +67,10 @@ def _happen(context: Context, rate: float, out: Path) -> tuple[str, str, int]:
         Nginx(lab.server, root, work)
         captures = lab.capture(out)
         download = Download(lab.mobile, lab.server_address, "object", out / "object")
+        download.wait_for(1, PATIENCE_SECONDS)
+        for modem in lab.modems.values():
+            # Not before: Linux repeats a lost SYN/ACK without Migrate-Permitted, and the connection is plain TCP.
+            modem.set_properties(replace(link.there, loss=rate))
         for number in range(1, MOVES + 1):
             download.wait_for(number * OBJECT_BYTES // (MOVES + 2), PATIENCE_SECONDS)
             _wait_for_a_hole(lab, download, (number + 1) * OBJECT_BYTES // (MOVES + 2))
