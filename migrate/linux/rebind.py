@@ -169,6 +169,8 @@ class Rebinder:
         record: Callable[[Phase], None],
     ) -> None:
         # The entry of the new pair comes first: the kernel's callback for the old one removes only that.
+        if order.old == order.new:
+            repair.disconnect(sock)  # else the callback would remove the entry that is written next
         self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
         repair.restore(sock, image, self._only_port)
         record(Phase.REBUILT)
