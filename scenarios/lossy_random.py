@@ -12,7 +12,7 @@ from scenarios.base import Context
 from scenarios.lossy_checks import sent_although_sacked
 from scenarios.mobility_checks import SENDER
 from scenarios.one_move import moved, out_of_order
-from scenarios.programs import Download, Migrated, Nginx, checksum, random_file, wait_until_closed
+from scenarios.programs import Download, Migrated, Nginx, checksum, random_file
 from scenarios.verdict import Check
 from topologies.links import Cable
 from topologies.mobility import Mobility
@@ -76,7 +76,6 @@ def _happen(context: Context, rate: float, out: Path) -> tuple[str, str, int]:
             _wait_for_a_hole(lab, download, (number + 1) * OBJECT_BYTES // (MOVES + 2))
             lab.move()
         status = download.finish(PATIENCE_SECONDS)
-        wait_until_closed((lab.mobile, lab.server), PATIENCE_SECONDS)
         for capture in captures.values():
             capture.stop()
         for daemon in daemons:

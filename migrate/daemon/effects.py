@@ -51,7 +51,7 @@ from migrate.linux.maps import WATCH_ALL, WATCH_HOLD, WATCH_MUTE_IN, WATCH_MUTE_
 from migrate.linux.position import Probe, SocketPosition
 from migrate.linux.rebind import Rebinder
 from migrate.linux.repair import Checkpoint
-from migrate.linux.resend import third_segments
+from migrate.linux.resend import third_segment
 from migrate.linux.source_rule import speaking_from
 from migrate.linux.wire import Wire
 
@@ -196,8 +196,7 @@ class Effects:
         def lead(order: Order, image: Checkpoint) -> None:
             managed = by_pair[order.old]
             if order.acknowledge:
-                for segment in third_segments(order.new, image, managed.ts_recent):
-                    self._send(managed, segment)
+                self._send(managed, third_segment(order.new, image, managed.ts_recent))
             self._feed(managed, order.new)
 
         known = {pair: managed.holder for pair, managed in by_pair.items() if managed.holder}

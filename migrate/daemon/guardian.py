@@ -20,7 +20,7 @@ from migrate.linux.journal import Journal, Order
 from migrate.linux.maps import COUNTERS, HANDSHAKE, SETTINGS, STATE, TUPLE, WATCH, Connections, Switchboard
 from migrate.linux.rebind import Rebinder
 from migrate.linux.repair import Checkpoint
-from migrate.linux.resend import third_segments
+from migrate.linux.resend import third_segment
 from migrate.linux.wire import Wire
 
 PR_SET_PDEATHSIG = 1
@@ -98,8 +98,7 @@ def recover(journal: Journal, cgroup: Path, pins: Path) -> list[str]:
 
     def lead(order: Order, image: Checkpoint) -> None:
         if order.acknowledge:
-            for segment in third_segments(order.new, image):
-                wire.send(segment)
+            wire.send(third_segment(order.new, image))
 
     try:
         outcomes = Rebinder(cgroup, connections, switchboard, wire, journal).recover(lead)

@@ -202,8 +202,7 @@ class Rebinder:
         Linux on the other side sends again what then turns out to be missing.)"""
         self._switchboard.mark(new, add=WATCH_MUTE_OUT)
         try:
-            for segment in resend.beyond(new, image):
-                self._wire.feed(segment)
+            resend.feed_back(new, image, self._wire.feed)
         finally:
             self._switchboard.mark(new, remove=WATCH_MUTE_OUT)
         if not resend.taken(sock):

@@ -20,7 +20,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from migrate.core import ACK, FourTuple, Segment, sack_option, seq, timestamp_option
 from migrate.linux import repair
@@ -34,6 +34,8 @@ _FED_BYTES = 14_480
 _INFO_BYTES, _INFO_LEAST_ROUND_TRIP, _INFO_OUT_OF_ORDER = 232, 148, 224
 # A path is quick if its round trip is not far above what a rebind itself takes.
 _QUICK_SECONDS = 0.005
+# Linux acknowledges three segments beyond a hole at once, more within a millisecond (tcp_comp_sack_delay_ns).
+_AT_ONCE, _SACK_DELAY_SECONDS = 3, 0.0012
 
 
 def held(pieces: Iterable[tuple[int, bytes]], image: Checkpoint) -> list[tuple[int, bytes]]:
@@ -52,33 +54,25 @@ def blocks(image: Checkpoint) -> list[Block]:
     return [(number, seq.add(number, len(data))) for number, data in image.beyond]
 
 
-def reported(blocks: Sequence[Block], room: int) -> list[list[Block]]:
-    """SACK blocks by segment, `room` in each.
+def third_segment(new: FourTuple, image: Checkpoint, ts_recent: int = 0) -> Segment:
+    """Segment 7: what the mover says first from its new address (draft, section 4).
 
-    The first names the highest: how far the answerer's data counts as sent.  And the lowest: they lie among what it
-    sends first."""
-    ordered = [*blocks[-1:], *blocks[:-1]]
-    return [ordered[at : at + room] for at in range(0, len(ordered), room)]
-
-
-def third_segments(new: FourTuple, image: Checkpoint, ts_recent: int = 0) -> list[Segment]:
-    """Segment 7: what the mover says first from its new address (draft, section 4); and more of its kind for SACK
-    blocks that have no room in it."""
+    It has room for three SACK blocks, four without timestamps.  The highest must be among them: it says how far the
+    answerer's data counts as sent, and ACKs beyond that are refused there.  Then the lowest, which lie among what is
+    sent first.  The others come in the kernel's ACKs, as the holes are filled."""
     times = timestamp_option(image.timestamp, ts_recent) if image.timestamps else b""
-    return [
-        Segment(
-            src=new.local_ip,
-            sport=new.local_port,
-            dst=new.remote_ip,
-            dport=new.remote_port,
-            flags=ACK,
-            seq=image.snd_una,
-            ack=image.rcv_nxt,
-            window=image.advertised_window,
-            options=times + sack_option(some),
-        )
-        for some in reported(blocks(image), 3 if times else 4) or [[]]
-    ]
+    held = blocks(image)
+    return Segment(
+        src=new.local_ip,
+        sport=new.local_port,
+        dst=new.remote_ip,
+        dport=new.remote_port,
+        flags=ACK,
+        seq=image.snd_una,
+        ack=image.rcv_nxt,
+        window=image.advertised_window,
+        options=times + sack_option([*held[-1:], *held[:-1]][: 3 if times else 4]),
+    )
 
 
 def beyond(new: FourTuple, image: Checkpoint) -> list[Segment]:
@@ -95,6 +89,15 @@ def _from_peer(new: FourTuple, image: Checkpoint, number: int, options: bytes = 
     window = image.snd_wnd >> (image.snd_wscale if image.window_scaling else 0)
     ends = (new.remote_ip, new.remote_port, new.local_ip, new.local_port)
     return Segment(*ends, ACK, number, image.snd_una, min(window, 0xFFFF), options, payload)
+
+
+def feed_back(new: FourTuple, image: Checkpoint, feed: Callable[[Segment], None]) -> None:
+    """The kernel gets its out-of-order queue again; returns when it has nothing more to say about it."""
+    segments = beyond(new, image)
+    for segment in segments:
+        feed(segment)
+    if len(segments) > _AT_ONCE:
+        time.sleep(_SACK_DELAY_SECONDS)
 
 
 def stretches(image: Checkpoint) -> list[tuple[int, int, Block | None]]:
@@ -134,8 +137,7 @@ def resume(
             feed(_from_peer(new, image, image.rcv_nxt, sack_option([block])))
     if quick:
         time.sleep(least)
-        for some in reported(image.sacked, 4):
-            feed(_from_peer(new, image, image.rcv_nxt, sack_option(some)))
+        feed(_from_peer(new, image, image.rcv_nxt, sack_option(image.sacked)))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, image.reuse_address)  # repair mode overwrites it
     return max(end, done)

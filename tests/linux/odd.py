@@ -47,7 +47,7 @@ POINTS: dict[str, tuple[Any, str, str]] = {
     "bound": (repair, "_bind", "after"),
     "repair mode left": (repair, "leave", "after"),
     "restored": (repair, "restore", "after"),
-    "before the first word": (effects, "third_segments", "before"),
+    "before the first word": (effects, "third_segment", "before"),
     "fed back": (Rebinder, "_feed_back", "after"),
     "a block written": (resend, "_as_sent", "after"),
     "before the data": (repair, "send_again", "before"),
