@@ -203,8 +203,8 @@ def _afterwards(context: Context, seen: Seen, server: Stream, move: Move, sent_t
 
 
 def _first_flight(window: int, measured: int, holes: bool) -> Check:
-    """The initial window.  Beside holes, which Linux sends one by one, it may wait with the last third: it hopes to send
-    larger pieces at the next acknowledgement (tcp_tso_should_defer)."""
+    """The initial window.  Beside holes, which Linux sends one by one, it may wait with the last third: it hopes to
+    send larger pieces at the next acknowledgement (tcp_tso_should_defer)."""
     name = "first flight after the move"
     if not holes:
         return Check.equal(name, window, measured, "segments")
