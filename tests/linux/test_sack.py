@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import signal
 from collections.abc import Iterator
 
 from migrate.core import ACK, SYN, Segment, sack_blocks, seq
@@ -113,6 +115,37 @@ def test_without_the_iterator_it_is_dropped_and_said() -> None:
             assert sack_blocks(third(here, version).options) == ()
             assert len(place.daemons["one"].events("out-of-order-dropped")) == number + 1
         assert "out-of-order data is dropped at a move, and sent again" in place.daemons["one"].last_words()
+
+
+@in_sandbox
+def test_what_an_earlier_stay_left_on_the_way_is_dropped() -> None:
+    """The mover is back on a pair that it had, and a packet comes that was sent there before it left.  The answerer
+    will send all of it anew, and its kernel would refuse ACKs that jump beyond."""
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        for version in lab.VERSIONS:
+            number, start = connect(place, client, server, version)
+            place.replace(place.one, version, 1, 11)
+            for daemon in place.daemons.values():
+                daemon.wait_event("migrated", 2 * number + 1)
+            port = client("names", number)[1]
+            late = Segment(
+                lab.ip(lab.address(version, 2)), 9000, lab.ip(lab.address(version, 1)), port, ACK,
+                seq.add(start["two"], 5000), start["one"], 500, payload=bytes(1000),
+            )  # fmt: skip
+            worker = place.daemons["two"].worker
+            before = out_of_order(place.one)
+            os.kill(worker, signal.SIGSTOP)  # so that 6 comes later
+            place.replace(place.one, version, 11, 1)
+            place.daemons["one"].wait_event("migrating", 2 * number + 2)
+            with lab.captured(place.one, "eth1") as seen:
+                lab.inject(place.three, late)
+            assert late in [one.segment for one in seen], "it has not arrived: this shows nothing"
+            os.kill(worker, signal.SIGCONT)
+            for daemon in place.daemons.values():
+                daemon.wait_event("migrated", 2 * number + 2)
+            assert out_of_order(place.one) == before
+            lab.both_ways(client, server, number, COUNT)
 
 
 def die(victim: str, points: tuple[str, ...]) -> None:
