@@ -77,6 +77,8 @@ class Checkpoint:
     """What was received beyond a hole, in rising order: sequence number and bytes."""
     sacked: tuple[tuple[int, int], ...] = ()
     """What the peer has of `send_data` beyond a hole, in rising order: first byte and the one after the last."""
+    maybe_received: int = 0
+    """The peer may still get, and acknowledge, so many bytes of `send_data` as they were sent before the rebind."""
 
     @property
     def timestamps(self) -> bool:
@@ -111,6 +113,11 @@ class Checkpoint:
 
 def _number(sock: socket.socket, request: int) -> int:
     return int(struct.unpack("=i", fcntl.ioctl(sock, request, b"\0\0\0\0"))[0])
+
+
+def sent(sock: socket.socket) -> int:
+    """Bytes that have been sent and not acknowledged."""
+    return _number(sock, SIOCOUTQ) - _number(sock, SIOCOUTQNSD)
 
 
 def _queue_seq(sock: socket.socket, queue: int) -> int:

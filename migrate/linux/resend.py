@@ -119,8 +119,8 @@ def stretches(image: Checkpoint) -> list[tuple[int, int, Block | None]]:
 def resume(
     sock: socket.socket, new: FourTuple, image: Checkpoint, feed: Callable[[Segment], None], done: int = 0
 ) -> int:
-    """Hands over `send_data` up to the last SACKed byte, from byte `done` on, and lets the kernel know what is SACKed.
-    All from the offset returned on is still unsent."""
+    """Hands over `send_data` up to the last SACKed byte, and up to `image.maybe_received`, from byte `done` on, and
+    lets the kernel know what is SACKed.  All from the offset returned on is still unsent."""
     view = memoryview(image.send_data)
     nodelay = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     least = least_round_trip(sock)
@@ -135,7 +135,11 @@ def resume(
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pushes a last small segment too
         if block and not quick:
             feed(_from_peer(new, image, image.rcv_nxt, sack_option([block])))
-    if quick:
+    if image.maybe_received > max(end, done):
+        repair.hand_over(sock, image, view[max(end, done) : image.maybe_received], socket.MSG_EOR)
+        _as_sent(sock, image, view[:0])  # what the initial window did not let out
+        end = image.maybe_received
+    if quick and image.sacked:
         time.sleep(least)
         feed(_from_peer(new, image, image.rcv_nxt, sack_option(image.sacked)))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, nodelay)
@@ -146,6 +150,7 @@ def resume(
 def _as_sent(sock: socket.socket, image: Checkpoint, part: memoryview) -> None:
     repair.enter(sock)
     sock.setsockopt(socket.IPPROTO_TCP, repair.TCP_REPAIR_QUEUE, repair.SEND_QUEUE)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pushes what waits, which then counts as sent
     repair.hand_over(sock, image, part)
     sock.setsockopt(socket.IPPROTO_TCP, repair.TCP_REPAIR_QUEUE, repair.NO_QUEUE)
     repair.leave(sock)
