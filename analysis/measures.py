@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from analysis.capture import ACK, END_OF_OPTIONS, NOP, RST, SYN, Packet
 from analysis.stream import Segment, Stream
+from migrate.core import seq
 
+SACK_KIND = 5
 Range = tuple[int, int]  # first byte and the one after the last
 
 
@@ -45,6 +47,22 @@ class Move:
         if said is None:
             raise NoMeasure(f"Segment 7 of the migration to {self.epoch} acknowledges nothing.")
         return said
+
+    def kept(self, *, sender: bool) -> list[Range]:
+        """What the mover has received beyond a hole, as segment 7 SACKs it; nothing of the other direction, since 6 has
+        no options."""
+        return joined(sacked(self.ack)) if sender != self.mover_is_initiator else []
+
+
+def sacked(segment: Segment) -> list[Range]:
+    """The SACK blocks of a segment, as they stand in it, counted like its ack."""
+    ack = segment.ack
+    for kind, data in segment.packet.options:
+        if kind == SACK_KIND and ack is not None and len(data) % 8 == 0:
+            numbers = [int.from_bytes(data[at : at + 4], "big") for at in range(0, len(data), 4)]
+            edges = [ack + seq.diff(number, segment.packet.ack) for number in numbers]
+            return list(zip(edges[0::2], edges[1::2], strict=True))
+    return []
 
 
 def moves(stream: Stream) -> list[Move]:
@@ -157,9 +175,18 @@ def slow_start(stream: Stream, move: Move, *, sender: bool, initial_window: int)
     """The start on the new address, for the sender's vantage; `initial_window` in bytes.
 
     In slow start the window is the initial one plus what was newly acknowledged (RFC 5681, 3.1), so that much at most
-    is outstanding.  A round ends with the acknowledgement of the first byte that was sent in it.
+    is outstanding.  A round ends with the acknowledgement of the first byte that was sent in it.  What segment 7 SACKs
+    is neither: it has been received before.
     """
     start = move.resumes_at(sender=sender)
+    kept = move.kept(sender=sender)
+
+    def count(first: int, last: int) -> int:
+        return last - first - size(overlap([(first, last)], kept))
+
+    def next_byte(at: int) -> int:
+        return next((last for first, last in kept if first <= at < last), at)
+
     sent_to = acked = start
     excess = first_flight = first_segments = 0
     rounds = [0]
@@ -172,7 +199,7 @@ def slow_start(stream: Stream, move: Move, *, sender: bool, initial_window: int)
                 acked = one.ack
                 if acked > round_starts and rounds[-1]:
                     rounds.append(0)
-                    round_starts = sent_to
+                    round_starts = next_byte(sent_to)
             continue
         if not one.length:
             continue
@@ -181,7 +208,7 @@ def slow_start(stream: Stream, move: Move, *, sender: bool, initial_window: int)
             first_segments += 1
         rounds[-1] += one.length
         sent_to = max(sent_to, one.end)
-        excess = max(excess, (sent_to - acked) - (initial_window + acked - start))
+        excess = max(excess, count(acked, sent_to) - (initial_window + count(start, acked)))
     if not first_segments:
         raise NoMeasure(f"{stream} shows no data after the move.")
     return SlowStart(first_flight, first_segments, excess, tuple(size for size in rounds if size))
@@ -212,25 +239,25 @@ def every_byte_once(stream: Stream, *, sender: bool, since: Move | None = None) 
     """Whether each byte was brought exactly once, up to the last (or from a move on); best seen at the receiver.
 
     What arrives for an address after its host has left it does not count: of each epoch only the bytes up to where
-    the next one resumes.
+    the next one resumes, and those that segment 7 SACKs beyond.
     """
     first = 0 if (stream.ni if sender else stream.na) is None else 1
+    seen: list[Range] = []
     if since is not None:
         first = since.resumes_at(sender=sender)
-    resumes = {move.epoch: move.resumes_at(sender=sender) for move in moves(stream)}
-    counted: list[Range] = []
-    end = first
-    for one in data(stream, sender=sender):
-        limits = [at for epoch, at in resumes.items() if epoch > one.epoch]
-        last = min([one.end, *limits])
-        if last > one.seq and (since is None or one.epoch >= since.epoch):
-            counted.append((one.seq, last))
-            end = max(end, last)
-    seen: list[Range] = []
+        seen = since.kept(sender=sender)
+    had = {move.epoch: [(0, move.resumes_at(sender=sender)), *move.kept(sender=sender)] for move in moves(stream)}
     twice: list[Range] = []
-    for piece in counted:
-        twice += overlap([piece], seen)
-        seen = joined([*seen, piece])
+    for one in data(stream, sender=sender):
+        if since is not None and one.epoch < since.epoch:
+            continue
+        pieces = [(one.seq, one.end)]
+        for epoch, ranges in had.items():
+            if epoch > one.epoch:
+                pieces = overlap(pieces, ranges)
+        twice += overlap(pieces, seen)
+        seen = joined([*seen, *pieces])
+    end = max((last for _, last in seen), default=first)
     return Coverage(tuple(gaps(seen, (first, end))), tuple(joined(twice)))
 
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from analysis.capture import ACK, FIN, RST, SYN
+from analysis.measures import sacked
 from analysis.stream import Segment, Stream
 
 MAX_DELAYED_ACK = 0.5  # seconds
@@ -221,7 +222,9 @@ class Tracker:
         own.snd_nxt = segment.seq
         if segment.ack is not None:
             own.sure.rcv_nxt = segment.ack
-            other.snd_nxt = other.una_floor = segment.ack
+            other.una_floor = segment.ack
+            # What it SACKs counts as sent: new data begins beyond.
+            other.snd_nxt = max([segment.ack, *(last for _, last in sacked(segment))])
             other.sure.snd_una = max(other.sure.snd_una, segment.ack)
 
     def _note_edge(self, segment: Segment, own: _End) -> None:

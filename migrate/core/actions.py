@@ -116,7 +116,8 @@ class Rebind:
     state is fresh.  `acknowledge`: this host is the mover
     and sends segment 7 before any data.  `peer_window`: the raw window of segment 7, None to keep the last one known.
     `preload`: another machine took over, so the out-of-order queue is dropped and timestamps are off; where it is
-    this host that takes over, `rcv_nxt` is where the peer's data begins (else None: the socket knows)."""
+    this host that takes over, `rcv_nxt` is where the peer's data begins (else None: the socket knows).  `sacked`: what
+    the peer has beyond a hole, in rising order, each the first byte and the one after the last: not sent again."""
 
     old: FourTuple
     new: FourTuple
@@ -125,6 +126,7 @@ class Rebind:
     preload: bool
     acknowledge: bool
     rcv_nxt: int | None = None
+    sacked: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

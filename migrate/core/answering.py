@@ -146,11 +146,15 @@ def on_ack(c: Record, event: Ack) -> list[Action]:
         return ignored("an ACK with impossible numbers in place of segment 7")
     c.rebinding = Rebinding(here, acknowledge=False)
     c.highest = rules.sent(event.position, c.highest)
+    preload = c.accepted.preload
+    # A replica's bytes may differ in layout: what was SACKed then counts for nothing.
+    sacked = () if preload else rules.sacked(event.segment, c.highest)
+    ack, window = event.segment.ack, event.segment.window
     return [
         Disarm(Timer.RETRANSMIT),
         *unmute_own(c, here),
         Hold(here),
-        Rebind(c.tuple, here, event.segment.ack, event.segment.window, c.accepted.preload, acknowledge=False),
+        Rebind(c.tuple, here, ack, window, preload, acknowledge=False, sacked=sacked),
     ]
 
 

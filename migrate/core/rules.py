@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from migrate.core import seq
-from migrate.core.options import REQNO_MASK
-from migrate.core.segment import ACK, RST, SYN, Segment
+from migrate.core.options import REQNO_MASK, OptionError
+from migrate.core.segment import ACK, RST, SYN, Segment, sack_blocks
 from migrate.core.tuples import Position, TcpState
 
 # Migration starts from ESTABLISHED or FIN-WAIT (draft), and from CLOSE-WAIT.
@@ -108,6 +108,27 @@ def completes(segment: Segment, position: Position, highest: int | None) -> bool
         and seq.between(position.snd_una, segment.ack, sent(position, highest))
         and seq.between(low, segment.seq, high)
     )
+
+
+def sacked(segment: Segment, highest: int) -> tuple[tuple[int, int], ...]:
+    """What segment 7 SACKs, in rising order and joined: (first byte, the one after the last).
+
+    Nothing at or below its ACK (that is a duplicate, RFC 2883), nothing beyond `highest`, the end of what we sent."""
+    try:
+        blocks = sack_blocks(segment.options)
+    except OptionError:
+        return ()
+    reach = seq.diff(highest, segment.ack)
+    ranges = sorted((seq.diff(left, segment.ack), seq.diff(right, segment.ack)) for left, right in blocks)
+    joined: list[tuple[int, int]] = []
+    for first, last in ranges:
+        if not 0 < first < last <= reach:
+            continue
+        if joined and first <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(last, joined[-1][1])
+        else:
+            joined.append((first, last))
+    return tuple((seq.add(segment.ack, first), seq.add(segment.ack, last)) for first, last in joined)
 
 
 def resets(segment: Segment, rcv_nxt: int) -> bool:

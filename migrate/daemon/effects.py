@@ -7,6 +7,7 @@ together.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from pyroute2 import IPRoute
 
@@ -44,11 +45,13 @@ from migrate.core import (
 from migrate.daemon.events import EventLog
 from migrate.daemon.registry import Managed, Registry
 from migrate.linux import carryable
+from migrate.linux.beyond import OutOfOrder
 from migrate.linux.journal import Order
 from migrate.linux.maps import WATCH_ALL, WATCH_HOLD, WATCH_MUTE_IN, WATCH_MUTE_OUT, WATCH_SYNACK, Address, Switchboard
 from migrate.linux.position import Probe, SocketPosition
-from migrate.linux.rebind import Rebinder, third_segment
+from migrate.linux.rebind import Rebinder
 from migrate.linux.repair import Checkpoint
+from migrate.linux.resend import third_segment
 from migrate.linux.source_rule import speaking_from
 from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
@@ -68,11 +71,13 @@ class Effects:
         log: EventLog,
         repeats_scale: bool,
         tracking: Tracking | None,
+        out_of_order: OutOfOrder | None,
     ) -> None:
-        """`repeats_scale`: segments 5 and 6 say the window scale again.  `tracking`: is told of what moves."""
+        """`repeats_scale`: segments 5 and 6 say the window scale again.  `tracking`: is told of what moves.
+        `out_of_order`: reads what sockets hold beyond a hole."""
         self._registry, self._switchboard, self._wire = registry, switchboard, wire
         self._rebinder, self._probe, self._route, self._log = rebinder, probe, route, log
-        self._repeats_scale, self._tracking = repeats_scale, tracking
+        self._repeats_scale, self._tracking, self._out_of_order = repeats_scale, tracking, out_of_order
         self._limiter = RstLimiter()
         self._orders: list[tuple[Managed, Rebind]] = []
         self._soon: list[Managed] = []  # a handshake under way is about to carry their sockets
@@ -179,8 +184,11 @@ class Effects:
     def _carry(self, batch: list[tuple[Managed, Rebind]]) -> None:
         by_pair = {action.old: managed for managed, action in batch}
         orders = []
+        holding: dict[FourTuple, Managed] = {}
         for managed, action in batch:
             position = self._probe(action.old)
+            if position and position.out_of_order:
+                holding[action.old] = managed
             managed.ts_recent = position.ts_recent if position else 0
             reason = position and self.why_not(managed, position, action.new.local_ip)
             if reason:
@@ -198,9 +206,10 @@ class Effects:
             self._feed(managed, order.new)
 
         known = {pair: managed.holder for pair, managed in by_pair.items() if managed.holder}
+        beyond = self._beyond({order.old: order for order in orders}, holding) if holding else {}
         try:
             with speaking_from(self._route, {(order.new.remote_ip, order.new.local_ip) for order in orders}):
-                outcomes = [(done.order, done.reason) for done in self._rebinder.carry(orders, lead, known)]
+                outcomes = [(done.order, done.reason) for done in self._rebinder.carry(orders, lead, known, beyond)]
         except OSError as error:
             # Nothing was begun: there is no route, or the programs do not stand still.
             outcomes = [(order, error.strerror or str(error)) for order in orders]
@@ -226,7 +235,32 @@ class Effects:
             acknowledge=action.acknowledge,
             negotiated=managed.negotiated.pack(),
             state=managed.machine.state_after_rebind(),
+            sacked=action.sacked,
         )
+
+    def _beyond(
+        self, orders: dict[FourTuple, Order], holding: dict[FourTuple, Managed]
+    ) -> dict[FourTuple, Sequence[tuple[int, bytes]]]:
+        """The out-of-order queues that can be carried, read before anything stands still: what is in them does not
+        change.  Of the others it is said that they are dropped, which costs no more than sending it again."""
+        read = {}
+        for pair, managed in holding.items():
+            order = orders.get(pair)
+            if order is None:
+                continue
+            if order.preload:
+                self.tell(managed, "out-of-order-dropped", "another machine's bytes may differ in layout")
+            elif not order.acknowledge:
+                self.tell(managed, "out-of-order-dropped", "the answer to a Migrate SYN has no room for SACK blocks")
+            elif self._out_of_order is None:
+                self.tell(managed, "out-of-order-dropped", "this kernel does not let it be read")
+            else:
+                read[pair] = managed
+        found = self._out_of_order(read) if self._out_of_order and read else {}
+        for pair, queue in found.items():
+            if queue.missed:
+                self.tell(read[pair], "out-of-order-dropped", f"{queue.missed} bytes could not be read")
+        return {pair: queue.pieces for pair, queue in found.items()}
 
     def feed(self, segment: Segment) -> None:
         """Hands this host's kernel a segment that was kept from it; without the address that it is for, it is lost."""

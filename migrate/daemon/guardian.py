@@ -17,9 +17,10 @@ from pathlib import Path
 
 from migrate.linux import libbpf
 from migrate.linux.journal import Journal, Order
-from migrate.linux.maps import HANDSHAKE, STATE, TUPLE, Connections
-from migrate.linux.rebind import Rebinder, third_segment
+from migrate.linux.maps import COUNTERS, HANDSHAKE, SETTINGS, STATE, TUPLE, WATCH, Connections, Switchboard
+from migrate.linux.rebind import Rebinder
 from migrate.linux.repair import Checkpoint
+from migrate.linux.resend import third_segment
 from migrate.linux.wire import Wire
 
 PR_SET_PDEATHSIG = 1
@@ -80,20 +81,29 @@ def _in_child(worker: Callable[[Journal], int], journal: Journal) -> None:
 
 def recover(journal: Journal, cgroup: Path, pins: Path) -> list[str]:
     """What could not be saved, a sentence each."""
-    table, states = (libbpf.open_pin(pins / name) for name in ("connections", "states"))
-    if table is None or states is None:
+    sizes = {
+        "connections": (TUPLE.size, HANDSHAKE.size),
+        "states": (TUPLE.size, STATE.size),
+        "settings": (4, SETTINGS.size),
+        "counters": (4, COUNTERS.size),
+        "watches": (TUPLE.size, WATCH.size),
+    }
+    opened = {name: libbpf.open_pin(pins / name) for name in sizes}
+    maps = {name: libbpf.Map(fd, *sizes[name]) for name, fd in opened.items() if fd is not None}
+    if len(maps) < len(sizes):
         return []  # it was killed before it had loaded anything
     wire = Wire()
-    connections = Connections(libbpf.Map(table, TUPLE.size, HANDSHAKE.size), libbpf.Map(states, TUPLE.size, STATE.size))
+    connections = Connections(maps["connections"], maps["states"])
+    switchboard = Switchboard(maps["settings"], maps["counters"], maps["watches"])
 
     def lead(order: Order, image: Checkpoint) -> None:
         if order.acknowledge:
             wire.send(third_segment(order.new, image))
 
     try:
-        outcomes = Rebinder(cgroup, connections, wire, journal).recover(lead)
+        outcomes = Rebinder(cgroup, connections, switchboard, wire, journal).recover(lead)
     finally:
         wire.close()
-        os.close(table)
-        os.close(states)
+        for each in maps.values():
+            os.close(each.fd)
     return [f"{outcome.order.old}: {outcome.reason}" for outcome in outcomes if outcome.reason]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,6 +35,7 @@ from migrate.daemon.effects import Effects
 from migrate.daemon.events import EventLog
 from migrate.daemon.registry import Managed, Registry, identify
 from migrate.linux import addresses, maps, source_rule
+from migrate.linux.beyond import OutOfOrder
 from migrate.linux.journal import Journal
 from migrate.linux.keyring import Keyring
 from migrate.linux.libbpf import BpfError
@@ -84,7 +86,7 @@ class Service:
         )
         self.probe = self._programs.probe()
         self._wire = Wire()
-        rebinder = Rebinder(options.cgroup, self._table, self._wire, journal, self._orphans())
+        rebinder = Rebinder(options.cgroup, self._table, self._switchboard, self._wire, journal, self._orphans())
         self.effects = Effects(
             self.registry,
             self._switchboard,
@@ -95,6 +97,7 @@ class Service:
             self.log,
             options.syn_window_scale,
             Tracking() if options.enter_tracking else None,
+            out_of_order(),
         )
         self._watch, self._tables = addresses.Watch(), addresses.Tables()
         self._attached: set[int] = set()
@@ -176,6 +179,10 @@ class Service:
         if position is None:
             return
         if reason == maps.REPORT_SYNACK:
+            if managed.machine.state is State.SYN_SENT and not managed.machine.rebinding:
+                # Sent before 6, on an earlier stay of ours: 7 does not mention it, and the peer sends it again.  Fed to
+                # the kernel, it would lie beyond what the peer has sent anew, and ACKs of it would be refused there.
+                managed.held.pop(tuple_, None)
             self.effects.step(managed, SynAck(segment, position.core()))
         elif reason == maps.REPORT_RST:
             self.effects.step(managed, Rst(segment, position.core()))
@@ -340,6 +347,15 @@ class Service:
     def unload(self) -> None:
         """Takes everything off the host again."""
         self._programs.unload([interface.index for interface in self._tables.interfaces()])
+
+
+def out_of_order() -> OutOfOrder | None:
+    """What reads out-of-order queues; None where this kernel has no way, which is said once."""
+    try:
+        return OutOfOrder()
+    except OSError as error:
+        print(f"out-of-order data is dropped at a move, and sent again: {error.strerror}", file=sys.stderr, flush=True)
+        return None
 
 
 def _reason(negotiated: Negotiated | None, managed: Managed | None) -> str:

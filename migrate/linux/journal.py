@@ -41,6 +41,7 @@ class Order:
     acknowledge: bool
     negotiated: bytes
     state: bytes  # what the pinned table is to hold of it afterwards
+    sacked: tuple[tuple[int, int], ...] = ()  # what the peer has beyond a hole
 
 
 @dataclass(slots=True)

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from migrate.core import ACK, FourTuple, Segment, seq, timestamp_option
-from migrate.linux import ending, orphans, repair
+from migrate.core import FourTuple, seq
+from migrate.linux import ending, orphans, repair, resend
 from migrate.linux.borrow import Holder, borrow, holders, processes
 from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Entry, Journal, Order, Phase
-from migrate.linux.maps import Address, Connections, Negotiated
+from migrate.linux.maps import WATCH_MUTE_OUT, Address, Connections, Negotiated, Switchboard
 from migrate.linux.orphans import Orphans
 from migrate.linux.repair import CannotCarry, Checkpoint
 from migrate.linux.sockdiag import Lookup
@@ -31,23 +31,6 @@ class Outcome:
 
     order: Order
     reason: str | None
-
-
-def third_segment(new: FourTuple, image: Checkpoint, ts_recent: int = 0) -> Segment:
-    """Segment 7: what the mover says first from its new address (draft, section 4)."""
-    options = timestamp_option(image.timestamp, ts_recent) if image.timestamps else b""
-    return Segment(
-        src=new.local_ip,
-        sport=new.local_port,
-        dst=new.remote_ip,
-        dport=new.remote_port,
-        flags=ACK,
-        seq=image.snd_una,
-        ack=image.rcv_nxt,
-        window=image.advertised_window,
-        options=options,
-        payload=b"",
-    )
 
 
 def _ends(pair: FourTuple, family: int) -> tuple[tuple[str, int], tuple[str, int]]:
@@ -67,12 +50,13 @@ class Rebinder:
         self,
         cgroup: Path,
         connections: Connections,
+        switchboard: Switchboard,
         wire: Wire,
         journal: Journal,
         orphans: Orphans | None = None,
     ) -> None:
         self._cgroup, self._connections, self._wire, self._journal = cgroup, connections, wire, journal
-        self._orphans = orphans
+        self._switchboard, self._orphans = switchboard, orphans
         self._freezer = Freezer(cgroup)
         self._lookup = Lookup()
         self._port_range = PORT_RANGE.read_text().strip()
@@ -82,9 +66,10 @@ class Rebinder:
         orders: Sequence[Order],
         lead: Callable[[Order, Checkpoint], None],
         known: Mapping[FourTuple, Holder] | None = None,
+        beyond: Mapping[FourTuple, Sequence[tuple[int, bytes]]] | None = None,
     ) -> list[Outcome]:
         """Rebinds each; `lead(order, image)` speaks first on the new address pair, before any data does.  `known`: what
-        `find` gave a while ago."""
+        `find` gave a while ago.  `beyond`: out-of-order queues by the old pair, of those that are to keep them."""
         outcomes: list[Outcome] = []
         where = dict(known or {})
         where |= self.find([order.old for order in orders if order.old not in where])
@@ -95,7 +80,7 @@ class Rebinder:
                 try:
                     held = self._borrowed(order.old, where)
                     if held is not None:
-                        self._carry_one(index, order, *held, lead)
+                        self._carry_one(index, order, *held, lead, (beyond or {}).get(order.old, ()))
                     else:
                         self._carry_orphan(index, order, lead)
                     outcomes.append(Outcome(order, None))
@@ -155,6 +140,7 @@ class Rebinder:
         holder: Holder,
         sock: socket.socket,
         lead: Callable[[Order, Checkpoint], None],
+        pieces: Sequence[tuple[int, bytes]],
     ) -> None:
         with sock:
             reuse = sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)  # repair mode overwrites it
@@ -162,6 +148,7 @@ class Rebinder:
             repair.enter(sock)
             try:
                 image = self._image(sock, order, reuse)
+                image.beyond = resend.held(pieces, image)
             except CannotCarry:
                 self._put_back(sock, reuse)
                 self._journal.phase(index, Phase.DONE)
@@ -216,7 +203,13 @@ class Rebinder:
         image = repair.dump(sock)
         if (image.local, image.remote) != tuple(_ends(order.old, image.family)):
             raise CannotCarry("its program has used the socket for something else")
+        flight = seq.add(image.snd_una, repair.sent(sock))
         image.acknowledge(order.snd_una, order.peer_window)
+        if order.old == order.new and not order.acknowledge:
+            # The mover is where it was, and has not stopped: any ACK of its counts as 7, and it may get more of what is
+            # on the way.  Its ACK of that would be refused if it had not been sent by then.
+            image.maybe_received = max(0, seq.diff(flight, image.snd_una))
+        image.sacked = order.sacked
         image.reuse_address = reuse
         image.local, image.remote = _ends(order.new, image.family)
         if order.preload:
@@ -238,9 +231,36 @@ class Rebinder:
         self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
         repair.restore(sock, image, self._only_port)
         record(Phase.REBUILT)
-        lead(order, image)
-        ending.resume(sock, image, order.new, self._wire.feed)
+        self._speak(sock, order, image, lead)
         record(Phase.DONE)
+
+    def _speak(
+        self,
+        sock: socket.socket,
+        order: Order,
+        image: Checkpoint,
+        lead: Callable[[Order, Checkpoint], None],
+        done: int = 0,
+    ) -> None:
+        """The first words on the new pair, and all data of which `done` bytes have been handed over."""
+        if image.beyond:
+            self._feed_back(sock, order.new, image)
+        if image.sacked or image.maybe_received:
+            done = resend.resume(sock, order.new, image, self._wire.feed, done)
+        lead(order, image)
+        ending.resume(sock, image, order.new, self._wire.feed, done)
+
+    def _feed_back(self, sock: socket.socket, new: FourTuple, image: Checkpoint) -> None:
+        """The kernel has the out-of-order queue again.  It would acknowledge each piece, before 7 and with some of the
+        blocks only: it stays mute.  (Its SACKs may come back to us in 7 even if it has run out of room for some of it:
+        Linux on the other side sends again what then turns out to be missing.)"""
+        self._switchboard.mark(new, add=WATCH_MUTE_OUT)
+        try:
+            resend.feed_back(new, image, self._wire.feed)
+        finally:
+            self._switchboard.mark(new, remove=WATCH_MUTE_OUT)
+        if not resend.taken(sock):
+            image.beyond = []
 
     def _return(self, sock: socket.socket, order: Order, image: Checkpoint) -> None:
         """The socket has been taken apart and cannot have the new pair: it gets the old one again."""
@@ -278,8 +298,7 @@ class Rebinder:
             sock.setsockopt(socket.IPPROTO_TCP, repair.TCP_REPAIR_QUEUE, repair.SEND_QUEUE)
             write_seq = sock.getsockopt(socket.IPPROTO_TCP, repair.TCP_QUEUE_SEQ) & 0xFFFFFFFF
             self._put_back(sock, image.reuse_address)
-            lead(entry.order, image)
-            ending.resume(sock, image, entry.order.new, self._wire.feed, done=seq.diff(write_seq, image.send_start))
+            self._speak(sock, entry.order, image, lead, done=seq.diff(write_seq, image.send_start))
         return None
 
     def _only_port(self, port: int) -> None:

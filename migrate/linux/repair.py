@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from migrate.core import seq
 from migrate.core.tuples import TcpState
@@ -80,6 +80,12 @@ class Checkpoint:
     buffer_locks: int
     fin_acknowledged: bool = False
     read_shut: bool = False  # by its program, SHUT_RD
+    beyond: list[tuple[int, bytes]] = field(default_factory=list)
+    """What was received beyond a hole, in rising order: sequence number and bytes."""
+    sacked: tuple[tuple[int, int], ...] = ()
+    """What the peer has of `send_data` beyond a hole, in rising order: first byte and the one after the last."""
+    maybe_received: int = 0
+    """The peer may still get, and acknowledge, so many bytes of `send_data` as they were sent before the rebind."""
 
     @property
     def fin_sent(self) -> bool:
@@ -134,6 +140,11 @@ class Checkpoint:
 
 def _number(sock: socket.socket, request: int) -> int:
     return int(struct.unpack("=i", fcntl.ioctl(sock, request, b"\0\0\0\0"))[0])
+
+
+def sent(sock: socket.socket) -> int:
+    """Bytes that have been sent and not acknowledged."""
+    return _number(sock, SIOCOUTQ) - _number(sock, SIOCOUTQNSD)
 
 
 def _queue_seq(sock: socket.socket, queue: int) -> int:
@@ -261,11 +272,15 @@ def restore(sock: socket.socket, image: Checkpoint, only_port: PortRange) -> Non
 def send_again(sock: socket.socket, image: Checkpoint, done: int = 0) -> None:
     """Hands `image.send_data`, from byte `done` on, to the rebuilt socket: the kernel sends it as new data, by its
     initial window."""
-    view = memoryview(image.send_data)[done:]
+    hand_over(sock, image, memoryview(image.send_data)[done:])
+
+
+def hand_over(sock: socket.socket, image: Checkpoint, view: memoryview, flags: int = 0) -> None:
+    """Writes all of `view` to the send queue, which is made to take it; `flags` of send(2)."""
     raised = False
     while view:
         try:
-            view = view[sock.send(view[:_CHUNK], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
+            view = view[sock.send(view[:_CHUNK], flags | socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL) :]
         except BlockingIOError:
             if raised:
                 raise CannotCarry(f"{len(view)} bytes do not fit the send buffer") from None

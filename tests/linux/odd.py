@@ -19,7 +19,7 @@ from typing import Any
 
 from migrate import migrated
 from migrate.daemon import effects, guardian
-from migrate.linux import repair
+from migrate.linux import repair, resend
 from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Journal
 from migrate.linux.maps import Connections
@@ -49,12 +49,16 @@ POINTS: dict[str, tuple[Any, str, str]] = {
     "repair mode left": (repair, "leave", "after"),
     "restored": (repair, "restore", "after"),
     "before the first word": (effects, "third_segment", "before"),
+    "fed back": (Rebinder, "_feed_back", "after"),
+    "a block written": (resend, "_as_sent", "after"),
     "before the data": (repair, "send_again", "before"),
     "after the data": (repair, "send_again", "after"),
     "done": (Rebinder, "_carry_one", "after"),
     "thawed": (Freezer, "thaw", "after"),
     "cleared": (Rebinder, "carry", "after"),
 }
+ONLY_WITH_HOLES = {"one": ("fed back",), "two": ("a block written",)}
+"""Points that the mover and the answerer pass only where there is data beyond a hole."""
 _is_worker = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from migrate.core import TcpState
 from migrate.linux.repair import CannotCarry, Checkpoint
 
 
-def image(state: TcpState, data: bytes = b"", **more: bool) -> Checkpoint:
+def image(state: TcpState, data: bytes = b"", **more: Any) -> Checkpoint:
     """snd_una is 1000, rcv_nxt 5000; no window scaling."""
     return Checkpoint(
         socket.AF_INET, ("10.0.0.1", 1), ("10.0.0.2", 2), state, 1000, 5000, data, b"",

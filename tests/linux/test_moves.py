@@ -325,3 +325,23 @@ def test_what_arrives_while_a_socket_is_rebound_reaches_it() -> None:
             new = lab.ip(lab.address(version, 11))
             sent = [one.segment for one in seen if one.segment.dst == new and one.segment.payload]
             assert sum(len(one.payload) for one in sent) == 5000, "something was sent twice"
+
+
+@in_sandbox
+def test_a_connection_rebound_to_its_own_pair_stays_known() -> None:
+    """The address is gone for a moment and comes back: both sockets get the pair that they have, and can move again."""
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        for number, version in enumerate(lab.VERSIONS):
+            lab.connect(client, server, version)
+            place.remove(place.one, version, 1)
+            place.daemons["one"].wait_event("suspended", number + 1)
+            place.add(place.one, version, 1)
+            for daemon in place.daemons.values():
+                daemon.wait_event("migrated", 2 * number + 1)
+                assert len(daemon.migratable()) == number + 1
+            lab.both_ways(client, server, number)
+            place.replace(place.one, version, 1, 11)
+            for daemon in place.daemons.values():
+                daemon.wait_event("migrated", 2 * number + 2)
+            lab.both_ways(client, server, number)

@@ -211,6 +211,23 @@ FAULTS = [
         (test_answering.test_a_replica_is_believed_with_a_stale_s,),
     ),
     Fault(
+        "SACK blocks survive a replica",
+        answering.on_ack,
+        "() if preload else",
+        "",
+        (test_answering.test_a_replica_is_believed_with_a_stale_s,),
+    ),
+    Fault(
+        "what 7 SACKs is sent again",
+        answering.on_ack,
+        "sacked=sacked",
+        "sacked=()",
+        (
+            test_answering.test_what_7_sacks_is_not_to_be_sent_again,
+            test_answering.test_what_was_sent_before_an_earlier_move_may_be_sacked_too,
+        ),
+    ),
+    Fault(
         "a pair that we ask on is muted when the peer moves on",
         answering._answer,
         "if pair not in pairs], keep=own)",

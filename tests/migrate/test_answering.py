@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -25,6 +26,7 @@ from migrate.core import (
     State,
     Timer,
     Unmute,
+    sack_option,
     seq,
 )
 from tests.migrate.fixtures import (
@@ -200,6 +202,32 @@ def test_an_address_lost_before_7_lets_our_own_request_start_over() -> None:
     assert not of(MoveAgain, connection(State.SYN_RCVD).handle(AddressLost()))
 
 
+# ---- data that the mover holds beyond a hole
+
+
+def sacked(blocks: list[tuple[int, int]]) -> Ack:
+    """Segment 7 with SACK blocks."""
+    event = acked()
+    return Ack(replace(event.segment, options=sack_option(blocks)), event.position)
+
+
+def test_what_7_sacks_is_not_to_be_sent_again() -> None:
+    blocks = [(UNA + 300, UNA + 400), (UNA + 100, UNA + 200)]
+    rebind = one(Rebind, connection(State.SYN_RCVD).handle(sacked(blocks)))
+    assert rebind.sacked == ((UNA + 100, UNA + 200), (UNA + 300, UNA + 400))
+    assert one(Rebind, connection(State.SYN_RCVD).handle(acked())).sacked == ()
+
+
+def test_what_was_sent_before_an_earlier_move_may_be_sacked_too() -> None:
+    """After a rebind snd_nxt is behind; what counts is what was ever sent."""
+    c = followed()
+    again = PEER_MOVED.local, ELSEWHERE.remote
+    c.handle(asked(FourTuple.of_ends(*again), count=2, where=position(snd_nxt=UNA)))
+    seven = acked(FourTuple.of_ends(*again))
+    event = Ack(replace(seven.segment, options=sack_option([(UNA + 100, NXT)])), position(snd_nxt=UNA))
+    assert one(Rebind, c.handle(event)).sacked == ((UNA + 100, NXT),)
+
+
 # ---- preload
 
 
@@ -207,7 +235,9 @@ def test_a_replica_is_believed_with_a_stale_s() -> None:
     """S may be 0, as in the trace of slide 30; out-of-order data is dropped, timestamps are off."""
     c = connection()
     assert of(SendSynAck, c.handle(asked(s=0, preload=True, where=position(rcv_nxt=3_000_000_000))))
-    assert one(Rebind, c.handle(acked())).preload
+    rebind = one(Rebind, c.handle(sacked([(UNA + 100, UNA + 200)])))
+    assert rebind.preload
+    assert rebind.sacked == ()
 
 
 def test_without_p_the_out_of_order_queue_survives() -> None:

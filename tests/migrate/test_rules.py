@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrate.core import ACK, FIN, PSH, RST, SYN, FourTuple, TcpState, rules, seq
+from migrate.core import ACK, FIN, PSH, RST, SYN, FourTuple, Segment, TcpState, rules, sack_option, seq
 from tests.migrate.fixtures import NXT, OLD, RCV, UNA, WINDOW, arriving, pair, position
 
 numbers = st.integers(0, 2**32 - 1)
@@ -138,3 +140,37 @@ def test_a_segment_of_a_pair() -> None:
     segment = pair("10.1.0.9").segment(SYN, 5, 6, 7, b"\1")
     assert (str(segment.src), segment.sport, str(segment.dst), segment.dport) == ("10.1.0.9", 40000, "10.2.0.1", 80)
     assert (segment.flags, segment.seq, segment.ack, segment.window, segment.options) == (SYN, 5, 6, 7, b"\1")
+
+
+def sacking(*blocks: tuple[int, int], ack: int = UNA) -> Segment:
+    """Segment 7 with these SACK blocks, counted from its ack."""
+    option = sack_option([(seq.add(ack, first), seq.add(ack, last)) for first, last in blocks])
+    return replace(arriving(OLD, ACK, RCV, ack), options=option)
+
+
+@pytest.mark.parametrize("ack", [UNA, 2**32 - 150])
+@pytest.mark.parametrize(
+    ("blocks", "found"),
+    [
+        ([(200, 300)], [(200, 300)]),
+        ([(300, 400), (100, 200)], [(100, 200), (300, 400)]),  # the latest comes first on the wire
+        ([(100, 200), (200, 300)], [(100, 300)]),
+        ([(100, 300), (200, 250)], [(100, 300)]),
+        ([(-100, -50), (100, 200)], [(100, 200)]),  # a duplicate, reported below the ack
+        ([(0, 100)], []),  # at the ack: then the ack would be larger
+        ([(400, 500)], [(400, 500)]),  # to the last byte that we have sent
+        ([(400, 501)], []),  # and one more
+        ([(300, 200)], []),
+        ([(200, 200)], []),
+        ([], []),
+    ],
+)
+def test_what_7_sacks(ack: int, blocks: list[tuple[int, int]], found: list[tuple[int, int]]) -> None:
+    segment = sacking(*blocks, ack=ack)
+    wanted = tuple((seq.add(ack, first), seq.add(ack, last)) for first, last in found)
+    assert rules.sacked(segment, seq.add(ack, 500)) == wanted
+
+
+def test_malformed_blocks_are_none() -> None:
+    assert rules.sacked(replace(sacking(), options=bytes((5, 9, *range(7)))), NXT) == ()
+    assert rules.sacked(replace(sacking(), options=bytes((5, 40, *range(8)))), NXT) == ()

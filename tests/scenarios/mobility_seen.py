@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from analysis import diagram as diagrams
 from analysis.checking import SHIPPED
+from analysis.diagram.model import Diagram
 from analysis.stream import Stream, join
 from scenarios import mobility_checks
 from scenarios.base import Context
@@ -44,6 +46,7 @@ class Run:
     object_bytes: int = field(init=False)
     moved_at: float = field(init=False)
     strangers: dict[str, list[Row]] = field(init=False)
+    diagrams: ClassVar[dict[str, Diagram]] = DIAGRAMS
 
     def __post_init__(self) -> None:
         self.rows = {vantage: made.make(vantage, self.setting) for vantage in DIAGRAMS}
@@ -64,7 +67,8 @@ class Run:
         found = self.streams()
         # What carries the segment 1 of the made trace; strangers come later.
         judged = {
-            vantage: diagrams.check(DIAGRAMS[vantage], streams[0], ROUND_TRIP) for vantage, streams in found.items()
+            vantage: diagrams.check(self.diagrams[vantage], streams[0], ROUND_TRIP)
+            for vantage, streams in found.items()
         }
         return Seen(
             judged=judged,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from analysis.capture import ACK, RST
-from scenarios import mobility
+from scenarios import one_move
 from scenarios.base import Context
 from scenarios.mobility import MobilityScenario
 from scenarios.mobility_checks import judge
@@ -213,11 +213,10 @@ def test_without_one_moved_connection_the_run_is_invalid() -> None:
     moved = Run().streams()["mobile"]
     still = Run()
     at("mobile", cut("5"))(still)
-    scenario = MobilityScenario()
-    assert scenario._moved(moved, "mobile") is moved[0]
+    assert one_move.moved(moved, "mobile") is moved[0]
     for found, count in ([], 0), (still.streams()["mobile"], 0), (moved * 2, 2):
         with pytest.raises(Invalid, match=f"^{count} connections moved in the captures at the mobile, 1 should have$"):
-            scenario._moved(found, "mobile")
+            one_move.moved(found, "mobile")
 
 
 def test_a_link_that_is_not_as_declared_makes_the_run_invalid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +233,7 @@ def test_a_link_that_is_not_as_declared_makes_the_run_invalid(tmp_path: Path, mo
         def measure(self) -> None:
             raise LinkNotAsDeclared("base to mobile: rate there 9,600 bit/s instead of 19,200 bit/s")
 
-    monkeypatch.setattr(mobility, "Mobility", Topology)
+    monkeypatch.setattr(one_move, "Mobility", Topology)
     result = perform(MobilityScenario(), Context(1, "paper", 4, tmp_path))
     assert result.verdict is Verdict.INVALID
     assert result.reason.startswith("base to mobile: rate there 9,600 bit/s")

@@ -1,0 +1,128 @@
+"""What sockets hold beyond a hole, read from the kernel (bpf/ooo.bpf.c): TCP_REPAIR does not show it.
+
+It is an extra.  Where the kernel does not let it be read, out-of-order data is dropped in a rebind, and the peer
+sends it again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import secrets
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from migrate.core import FourTuple, seq
+from migrate.linux import libbpf
+from migrate.linux.build import SOURCES
+from migrate.linux.maps import TUPLE, pack_tuple
+
+_WISH = struct.Struct("=IIII")
+_PIECE = struct.Struct("=III")
+_LAYOUT = struct.Struct("=QQ")
+# arch/x86/include/asm/page_64_types.h and pgtable_64_types.h: where memory and its struct pages begin, unless that was
+# drawn at boot, with page tables of four levels and of five.
+_FOUR_LEVELS = (0xFFFF888000000000, 0xFFFFEA0000000000)
+_FIVE_LEVELS = (0xFF11000000000000, 0xFFD4000000000000)
+
+_SO_ATTACH_FILTER = 26
+_PROOF_BYTES = 20_000  # several page fragments
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """One socket's out-of-order queue: pieces in rising order without overlap, each (first sequence number, bytes).
+
+    `missed`: bytes that were there and could not be read."""
+
+    pieces: tuple[tuple[int, bytes], ...]
+    missed: int
+
+
+class OutOfOrder:
+    """Loaded once; reads in the network namespace of the calling thread."""
+
+    def __init__(self) -> None:
+        """Raises `libbpf.BpfError` where this kernel does not let the queues be read, or reads something else."""
+        self._object = libbpf.Object(SOURCES / "ooo.bpf.o")
+        self._wanted = self._object.map("wanted", TUPLE.size, _WISH.size)
+        layout = _FIVE_LEVELS if " la57 " in Path("/proc/cpuinfo").read_text() else _FOUR_LEVELS
+        self._object.map("layouts", 4, _LAYOUT.size).set(bytes(4), _LAYOUT.pack(*layout))
+        self._found: list[bytes] = []
+        self._ring = libbpf.RingBuffer(self._object.map("pieces", 0, 0), self._found.append)
+        self._walk = libbpf.Walk(self._object.program("beyond"))
+        if not self._proves_true():
+            raise libbpf.BpfError(0, "it is not where this kernel should have it")
+
+    def __call__(self, pairs: Iterable[FourTuple]) -> dict[FourTuple, Beyond]:
+        """The queues of these connections, as far as they are not empty."""
+        wishes = dict(enumerate(pairs))
+        for index, pair in wishes.items():
+            self._wanted.set(pack_tuple(pair), _WISH.pack(index, 0, 0, 0))
+        try:
+            self._walk.run()
+            self._ring.consume()
+            found, self._found[:] = self._found[:], []
+            missed = {}
+            for index, pair in wishes.items():
+                raw = self._wanted.get(pack_tuple(pair))
+                missed[index] = _WISH.unpack(raw)[2] if raw else 0
+        finally:
+            for pair in wishes.values():
+                self._wanted.delete(pack_tuple(pair))
+        pieces: dict[int, list[tuple[int, bytes]]] = {index: [] for index in wishes}
+        for raw in found:
+            index, number, length = _PIECE.unpack_from(raw)
+            pieces[index].append((number, raw[_PIECE.size : _PIECE.size + length]))
+        return {
+            pair: Beyond(tuple(merged(pieces[index])), missed[index])
+            for index, pair in wishes.items()
+            if pieces[index] or missed[index]
+        }
+
+    def _proves_true(self) -> bool:
+        """Reads the queue of a connection of our own, over the loopback interface, whose content we know."""
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            socket.create_connection(listener.getsockname()) as sender,
+            listener.accept()[0] as receiver,
+        ):
+            sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _lose_single_bytes(receiver)
+            sender.send(b"x")
+            content = secrets.token_bytes(_PROOF_BYTES)
+            sender.sendall(content)
+            (local, local_port), (remote, remote_port) = receiver.getsockname(), receiver.getpeername()
+            pair = FourTuple(ip_address(local), local_port, ip_address(remote), remote_port)
+            found = self([pair]).get(pair)
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no TIME_WAIT
+        return found is not None and [data for _, data in found.pieces] == [content]
+
+
+def _lose_single_bytes(sock: socket.socket) -> None:
+    """A segment with a header of 32 bytes and one byte of data is as good as lost on the way (a classic BPF filter)."""
+    load_length, equals_33, drop, accept = (0x80, 0, 0, 0), (0x15, 0, 1, 33), (6, 0, 0, 0), (6, 0, 0, 0x40000)
+    program = b"".join(struct.pack("=HBBI", *one) for one in (load_length, equals_33, drop, accept))
+    room = ctypes.create_string_buffer(program)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HxxxxxxP", 4, ctypes.addressof(room)))
+
+
+def merged(pieces: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """The same bytes in rising order of sequence number, neighbours joined, each byte once."""
+    given = list(pieces)
+    if not given:
+        return []
+    origin = given[0][0]
+    result: list[tuple[int, bytearray]] = []
+    for number, data in sorted(given, key=lambda one: seq.diff(one[0], origin)):
+        if result:
+            first, last = result[-1]
+            gap = seq.diff(number, seq.add(first, len(last)))
+            if gap <= 0:
+                last += data[-gap:]
+                continue
+        result.append((number, bytearray(data)))
+    return [(number, bytes(data)) for number, data in result]
