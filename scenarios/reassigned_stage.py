@@ -15,12 +15,7 @@ from migrate.linux.wire import Wire
 from scenarios.base import Context
 from scenarios.following import Follower
 from scenarios.overhearing import Ear
-from scenarios.programs import (
-    Download,
-    Migrated,
-    Nginx,
-    random_file,
-)
+from scenarios.programs import Download, Migrated, Nginx, ProgramError, random_file
 from scenarios.reassigned_seen import Numbers
 from scenarios.verdict import Invalid
 from topologies.links import Cable
@@ -139,13 +134,13 @@ def send(host: Host, segments: list[Segment]) -> None:
 
 
 def retransmission_timeout(stage: Stage, numbers: Numbers) -> float:
-    """Seconds, as the server's kernel says of the connection to the old address."""
+    """Seconds, as the server's kernel says of the connection to the old address; raises `ProgramError` without one."""
     address, port = numbers.remote
     argv = ["ss", "-Htni", "state", "established", "dst", f"[{address}]:{port}"]
     said = stage.topology.server.run(argv).stdout
     found = re.search(r"\brto:(\d+)", said)
     if not found:
-        raise Invalid("the server's kernel has no connection to the old address any more")
+        raise ProgramError("the server's kernel has no connection to the old address any more: the RST has ended it")
     return int(found[1]) / 1000
 
 

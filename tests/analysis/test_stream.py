@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from analysis.capture import ACK, RST, SYN, Packet
+from analysis.joining import full_count
 from analysis.stream import Endpoint, join, pair
 from migrate.core import keys
 from migrate.core.options import Migrate
@@ -165,3 +168,24 @@ def test_streams_of_two_vantage_points_are_paired() -> None:
 def test_how_streams_and_end_points_are_written() -> None:
     (stream,) = join(mobile(Setting(v6=True)))
     assert str(stream) == ("[2001:db8:1::2]:40000 > [2001:db8::1]:80, then [2001:db8:2::2]:40000 > [2001:db8::1]:80")
+
+
+@pytest.mark.parametrize(
+    ("reqno", "last", "count"),
+    [(1, 0, 1), (6, 5, 6), (5, 6, 5), (0, 127, 128), (127, 128, 127), (100, 0, 100), (3, 130, 131), (2, 130, 130)],
+)
+def test_the_full_count_of_a_request_is_the_one_nearest_to_the_highest(reqno: int, last: int, count: int) -> None:
+    """A late one lies behind, also across the wrap; a capture may begin anywhere."""
+    assert full_count(reqno, last) == count
+
+
+def test_a_late_migrate_syn_does_not_raise_the_count() -> None:
+    """Requests 1, 3 and then 2, which was long on its way: the next is 4, not 132."""
+    rows = [row for row in made.make("mobile") if row.tag in ("1", "2", "3", "get", "data")]
+    five = next(row for row in made.make("mobile") if row.tag == "5")
+    for place, number in enumerate((1, 3, 2, 4)):
+        option = Migrate(False, number, made.TOKEN, made.proof(five.seq, number)).encode()
+        source = made.NEW4 if number % 2 else "10.0.3.2"
+        rows.append(replace(five, time=five.time + place, src=source, options=option))
+    (stream,) = join(made.packets(rows, "mobile"), {made.MOBILE.public: made.MOBILE.private})
+    assert [epoch.count for epoch in stream.epochs] == [None, 1, 3, 2, 4]

@@ -109,7 +109,7 @@ RULES = [
     Broken(
         "6 acknowledges S + 1",
         answering._answer,
-        "answer = _syn_ack(here, event.position)",
+        "answer = _syn_ack(c, event)",
         "answer = SendSynAck(here, event.position.snd_una - 1, event.segment.seq + 1, 8)",
         "two moves, 1 loss",
     ),

@@ -50,7 +50,7 @@ def test_s_lies_on_a_fin_that_was_acknowledged() -> None:
     s = one(SendSyn, c.handle(Move(ip_address("10.1.0.9"), here))).seq
     assert s == after_fin - 1
     assert rules.believable_s(s, position(rcv_nxt=after_fin, tcp_state=TcpState.CLOSE_WAIT))
-    assert not rules.believable_s(s, position(rcv_nxt=after_fin - 1)), "a FIN that the peer has not got"
+    assert not rules.believable_s(s, position(rcv_nxt=after_fin - 1, rcv_wnd=0)), "a FIN that the peer has not got"
     rebind = one(Rebind, c.handle(answered(ack=after_fin, where=here)))
     assert rebind.snd_una == after_fin
 
