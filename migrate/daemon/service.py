@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -32,7 +33,7 @@ from migrate.daemon.control import Control, RequestError
 from migrate.daemon.effects import Effects
 from migrate.daemon.events import EventLog
 from migrate.daemon.registry import Managed, Registry, identify
-from migrate.linux import addresses, maps, source_rule
+from migrate.linux import addresses, carryable, maps, source_rule
 from migrate.linux.journal import Journal
 from migrate.linux.keyring import Keyring
 from migrate.linux.libbpf import BpfError
@@ -40,7 +41,7 @@ from migrate.linux.maps import Address, Negotiated
 from migrate.linux.orphans import Orphans
 from migrate.linux.programs import Programs
 from migrate.linux.rebind import Rebinder
-from migrate.linux.sockdiag import STATE_NAMES, tcp_sockets
+from migrate.linux.sockdiag import STATE_NAMES, SocketEntry, tcp_sockets
 from migrate.linux.wire import Wire
 
 # The eBPF side acts for a daemon that has been heard of within so long.
@@ -252,7 +253,7 @@ class Service:
         """Every TCP connection of this host and how Migrate sees it."""
         known = {tuple_: negotiated for tuple_, negotiated, _ in self.registry.all()}
         rows = []
-        for entry in tcp_sockets():
+        for entry in tcp_sockets(layers=True):
             negotiated = known.get(entry.tuple)
             managed = self.registry.find(entry.tuple) if negotiated and entry.tuple in self.registry else None
             rows.append(
@@ -266,10 +267,28 @@ class Service:
                     "migratable": negotiated is not None,
                     "state": managed.machine.state.name if managed else ("ESTABLISHED" if negotiated else ""),
                     "moves": managed.moves if managed else 0,
-                    "reason": _reason(negotiated, managed),
+                    "reason": self._reason(entry, negotiated, managed),
                 }
             )
         return rows
+
+    def _reason(self, entry: SocketEntry, negotiated: Negotiated | None, managed: Managed | None) -> str:
+        """Why it cannot move: what the last try showed, or what is known before one."""
+        if negotiated is None:
+            return carryable.LAYERS.get(entry.ulp, "no Migrate-Permitted in its handshake")
+        foreseen = carryable.foreseen(entry, self.probe(entry.tuple), lambda: carryable.alone_on_port(entry.tuple))
+        return foreseen or (managed.failure if managed else "")
+
+    def status(self) -> dict[str, Any]:
+        """How many connections there are, how many of them can move, and how often each reason says why not."""
+        rows = self.describe()
+        reasons = Counter(row["reason"] for row in rows if row["reason"])
+        return {
+            "connections": len(rows),
+            "migratable": sum(row["migratable"] for row in rows),
+            "movable": sum(row["migratable"] and not row["reason"] for row in rows),
+            "not_movable": dict(reasons.most_common()),
+        }
 
     def migrate(self, to: Address, connection: str | None) -> list[dict[str, str]]:
         """Moves one connection, or all that can speak from `to`."""
@@ -314,12 +333,6 @@ class Service:
     def unload(self) -> None:
         """Takes everything off the host again."""
         self._programs.unload([interface.index for interface in self._tables.interfaces()])
-
-
-def _reason(negotiated: Negotiated | None, managed: Managed | None) -> str:
-    if negotiated is None:
-        return "no Migrate-Permitted in its handshake"
-    return managed.failure if managed else ""
 
 
 def _settled(managed: Managed, local: set[Address]) -> bool:
