@@ -21,7 +21,8 @@ HEAD = "mobile opens from old, moves to new\nserver answers at fixed\nvantage mo
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.diagram")), ids=lambda path: path.stem)
 def test_the_diagrams_that_come_with_it(path: Path) -> None:
     diagram = load(path)
-    assert [step.label for step in diagram.steps][:8] == list("12345678")
+    labels = [step.label for step in diagram.steps if step.label]
+    assert labels[:8] == list("12345678")
 
 
 def test_parts_of_a_line() -> None:
