@@ -17,6 +17,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("list", help="every TCP connection: migratable or not, in which state, and why")
+    commands.add_parser("status", help="how many connections can move, and why the others cannot")
     migrate = commands.add_parser("migrate", help="move connections to another address of this host, now")
     migrate.add_argument("--to", required=True, metavar="ADDRESS")
     migrate.add_argument("--connection", metavar="ID", help="only this one (default: all)")
@@ -48,6 +49,11 @@ def _connection_row(row: dict[str, Any]) -> dict[str, Any]:
         "remote": f"{row['remote']}.{row['remote_port']}",
         "migratable": "yes" if row["migratable"] else "no",
     }
+
+
+def _status(said: dict[str, Any]) -> str:
+    lines = [f"{said['connections']} TCP connections, {said['migratable']} migratable, {said['movable']} can move now"]
+    return "\n".join(lines + [f"{count:6}  {reason}" for reason, count in said["not_movable"].items()])
 
 
 def _event_line(line: str) -> str:
@@ -88,6 +94,8 @@ def main(argv: list[str] | None = None) -> int:
     elif arguments.command == "list":
         columns = ["connection", "local", "remote", "tcp", "migratable", "state", "moves", "reason"]
         print(_table([_connection_row(row) for row in answer["result"]], columns))
+    elif arguments.command == "status":
+        print(_status(answer["result"]))
     else:
         print(_table(answer["result"], ["connection", "result"]))
     return 0

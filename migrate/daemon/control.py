@@ -88,6 +88,8 @@ class Control:
         match request:
             case {"do": "list"}:
                 return self._service.describe()
+            case {"do": "status"}:
+                return self._service.status()
             case {"do": "migrate", "to": str(to)}:
                 try:
                     address = ipaddress.ip_address(to)

@@ -52,6 +52,7 @@ from migrate.linux.position import Probe, SocketPosition
 from migrate.linux.rebind import Rebinder
 from migrate.linux.repair import Checkpoint
 from migrate.linux.resend import third_segment
+from migrate.linux.sockdiag import Lookup
 from migrate.linux.source_rule import speaking_from
 from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
@@ -78,7 +79,7 @@ class Effects:
         self._registry, self._switchboard, self._wire = registry, switchboard, wire
         self._rebinder, self._probe, self._route, self._log = rebinder, probe, route, log
         self._repeats_scale, self._tracking, self._out_of_order = repeats_scale, tracking, out_of_order
-        self._limiter = RstLimiter()
+        self._limiter, self._lookup = RstLimiter(), Lookup()
         self._orders: list[tuple[Managed, Rebind]] = []
         self._soon: list[Managed] = []  # a handshake under way is about to carry their sockets
 
@@ -163,6 +164,9 @@ class Effects:
     def why_not(self, managed: Managed, position: SocketPosition, to: Address) -> str | None:
         """Why its socket cannot be carried to a local address, None if it can: known before anything is lost."""
         pair = managed.machine.tuple
+        entry = self._lookup(pair)
+        if entry is not None and entry.ulp:
+            return carryable.LAYERS.get(entry.ulp, f"the kernel's {entry.ulp} sits on it")
         return carryable.why_not(position, to != pair.local_ip, lambda: carryable.alone_on_port(pair))
 
     def refuse(self, name: str, rst: Segment) -> None:

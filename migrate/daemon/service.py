@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,7 +35,7 @@ from migrate.daemon.control import Control, RequestError
 from migrate.daemon.effects import Effects
 from migrate.daemon.events import EventLog
 from migrate.daemon.registry import Managed, Registry, identify
-from migrate.linux import addresses, maps, source_rule
+from migrate.linux import addresses, carryable, maps, source_rule
 from migrate.linux.beyond import OutOfOrder
 from migrate.linux.journal import Journal
 from migrate.linux.keyring import Keyring
@@ -43,7 +44,7 @@ from migrate.linux.maps import Address, Negotiated
 from migrate.linux.orphans import Orphans
 from migrate.linux.programs import Programs
 from migrate.linux.rebind import Rebinder
-from migrate.linux.sockdiag import STATE_NAMES, tcp_sockets
+from migrate.linux.sockdiag import STATE_NAMES, SocketEntry, tcp_sockets
 from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
 
@@ -284,7 +285,7 @@ class Service:
         """Every TCP connection of this host and how Migrate sees it."""
         known = {tuple_: negotiated for tuple_, negotiated, _ in self.registry.all()}
         rows = []
-        for entry in tcp_sockets():
+        for entry in tcp_sockets(layers=True):
             negotiated = known.get(entry.tuple)
             managed = self.registry.find(entry.tuple) if negotiated and entry.tuple in self.registry else None
             rows.append(
@@ -299,10 +300,28 @@ class Service:
                     "insecure": negotiated is not None and negotiated.insecure,
                     "state": managed.machine.state.name if managed else ("ESTABLISHED" if negotiated else ""),
                     "moves": managed.moves if managed else 0,
-                    "reason": _reason(negotiated, managed),
+                    "reason": self._reason(entry, negotiated, managed),
                 }
             )
         return rows
+
+    def _reason(self, entry: SocketEntry, negotiated: Negotiated | None, managed: Managed | None) -> str:
+        """Why it cannot move: what the last try showed, or what is known before one."""
+        if negotiated is None:
+            return carryable.LAYERS.get(entry.ulp, "no Migrate-Permitted in its handshake")
+        foreseen = carryable.foreseen(entry, self.probe(entry.tuple), lambda: carryable.alone_on_port(entry.tuple))
+        return foreseen or (managed.failure if managed else "")
+
+    def status(self) -> dict[str, Any]:
+        """How many connections there are, how many of them can move, and how often each reason says why not."""
+        rows = self.describe()
+        reasons = Counter(row["reason"] for row in rows if row["reason"])
+        return {
+            "connections": len(rows),
+            "migratable": sum(row["migratable"] for row in rows),
+            "movable": sum(row["migratable"] and not row["reason"] for row in rows),
+            "not_movable": dict(reasons.most_common()),
+        }
 
     def migrate(self, to: Address, connection: str | None) -> list[dict[str, str]]:
         """Moves one connection, or all that can speak from `to`."""
@@ -356,12 +375,6 @@ def out_of_order() -> OutOfOrder | None:
     except OSError as error:
         print(f"out-of-order data is dropped at a move, and sent again: {error.strerror}", file=sys.stderr, flush=True)
         return None
-
-
-def _reason(negotiated: Negotiated | None, managed: Managed | None) -> str:
-    if negotiated is None:
-        return "no Migrate-Permitted in its handshake"
-    return managed.failure if managed else ""
 
 
 def _settled(managed: Managed, local: set[Address]) -> bool:

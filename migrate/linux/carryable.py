@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from migrate.core import FourTuple
 from migrate.linux.position import SocketPosition
-from migrate.linux.repair import CARRIED
-from migrate.linux.sockdiag import STATE_NAMES, tcp_sockets
+from migrate.linux.repair import CARRIED, FIN_SENT
+from migrate.linux.sockdiag import STATE_NAMES, SocketEntry, tcp_sockets
 
 CLOSE, TIME_WAIT = 7, 6
 _HOLDING_A_PORT = 0xFFF & ~(1 << CLOSE | 1 << TIME_WAIT)
@@ -28,6 +28,18 @@ def why_not(position: SocketPosition, moves: bool, alone: Callable[[], bool]) ->
     if position.family != socket.AF_INET and not alone():
         return "its address was bound by a listener, or shares its port with another socket's"
     return None
+
+
+LAYERS = {"tls": "the kernel encrypts its data (kTLS)", "mptcp": "it is part of an MPTCP connection"}
+
+
+def foreseen(entry: SocketEntry, position: SocketPosition | None, alone: Callable[[], bool]) -> str:
+    """What `why_not` would say of a move of its own address, or what will be met on the way; "" where nothing is."""
+    if entry.ulp:
+        return LAYERS.get(entry.ulp, f"the kernel's {entry.ulp} sits on it")
+    if not entry.inode and entry.state not in FIN_SENT:
+        return "its program has not accepted it yet"
+    return (position and why_not(position, True, alone)) or ""
 
 
 def alone_on_port(pair: FourTuple) -> bool:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from migrate.core import FourTuple
 from migrate.linux.maps import Address
-from migrate.linux.netlink import Netlink
+from migrate.linux.netlink import Netlink, attributes
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
+INET_DIAG_ULP_INFO, INET_ULP_INFO_NAME = 19, 1
 
 # Connected states: all but LISTEN (10), CLOSE (7), TIME_WAIT (6), NEW_SYN_RECV (12).
 CONNECTED = 0xFFF & ~(1 << 10 | 1 << 7 | 1 << 6)
@@ -22,6 +23,7 @@ STATE_NAMES = {
     7: "CLOSE", 8: "CLOSE_WAIT", 9: "LAST_ACK", 10: "LISTEN", 11: "CLOSING",
 }  # fmt: skip
 
+_LAYERS = 1 << 1  # INET_DIAG_INFO: the kernel tells of layers beside its tcp_info only
 _REQUEST = struct.Struct("=BBBxI48s")
 _MESSAGE = struct.Struct("=BBBB2s2s16s16s4x8x4xIIII")
 
@@ -31,6 +33,7 @@ class SocketEntry:
     tuple: FourTuple
     state: int
     inode: int  # 0: no process holds it
+    ulp: str = ""  # "tls" (kTLS) or "mptcp", where one of the kernel's own layers sits on the socket
 
 
 def _address(family: int, raw: bytes) -> Address:
@@ -40,15 +43,17 @@ def _address(family: int, raw: bytes) -> Address:
     return address.ipv4_mapped or address
 
 
-def tcp_sockets(states: int = CONNECTED) -> list[SocketEntry]:
-    """Every TCP socket in one of `states` (a bit mask of 1 << state).  Raises OSError where the kernel refuses."""
+def tcp_sockets(states: int = CONNECTED, layers: bool = False) -> list[SocketEntry]:
+    """Every TCP socket in one of `states` (a bit mask of 1 << state), with `ulp` if `layers` are asked for.  Raises
+    OSError where the kernel refuses."""
     netlink = Netlink(NETLINK_SOCK_DIAG)
     try:
         return [
             _entry(message)
             for family in (socket.AF_INET, socket.AF_INET6)
             for message in netlink.dump(
-                SOCK_DIAG_BY_FAMILY, _REQUEST.pack(family, socket.IPPROTO_TCP, 0, states, bytes(48))
+                SOCK_DIAG_BY_FAMILY,
+                _REQUEST.pack(family, socket.IPPROTO_TCP, _LAYERS if layers else 0, states, bytes(48)),
             )
         ]
     finally:
@@ -68,7 +73,7 @@ class Lookup:
         identity = struct.pack("!HH", pair.local_port, pair.remote_port)
         identity += pair.local_ip.packed.ljust(16, b"\0") + pair.remote_ip.packed.ljust(16, b"\0")
         identity += bytes(4) + b"\xff" * 8  # any interface, any cookie
-        request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF, identity)
+        request = _REQUEST.pack(family, socket.IPPROTO_TCP, _LAYERS, 0xFFFFFFFF, identity)
         try:
             found = self._netlink.get(SOCK_DIAG_BY_FAMILY, request)
         except FileNotFoundError:
@@ -89,4 +94,5 @@ def _entry(message: bytes) -> SocketEntry:
         _address(family, destination),
         int.from_bytes(dport, "big"),
     )
-    return SocketEntry(pair, state, inode)
+    ulp = attributes(attributes(message, _MESSAGE.size).get(INET_DIAG_ULP_INFO, b""), 0).get(INET_ULP_INFO_NAME, b"")
+    return SocketEntry(pair, state, inode, ulp.rstrip(b"\0").decode())

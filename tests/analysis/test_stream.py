@@ -189,3 +189,27 @@ def test_a_late_migrate_syn_does_not_raise_the_count() -> None:
         rows.append(replace(five, time=five.time + place, src=source, options=option))
     (stream,) = join(made.packets(rows, "mobile"), {made.MOBILE.public: made.MOBILE.private})
     assert [epoch.count for epoch in stream.epochs] == [None, 1, 3, 2, 4]
+
+
+def test_two_crossing_migrate_syns_lead_to_the_pair_of_both_new_addresses() -> None:
+    """Each is sent to the other's old address; what follows between the new ones has no SYN of its own."""
+    rows = made.make("mobile")
+    five = next(row for row in rows if row.tag == "5")
+    before = [row for row in rows if row.time < five.time]
+    new_server, old_mobile = "10.0.0.77", before[0].src
+    other = replace(
+        five, time=five.time + 0.01, src=new_server, sport=five.dport, dst=old_mobile, dport=five.sport,
+        seq=(before[-1].ack or made.NA) - 1,
+    )  # fmt: skip
+    said = replace(
+        five, time=five.time + 0.02, dst=new_server, flags=ACK, options=b"", seq=five.seq + 1, ack=made.NA + 1
+    )
+    answered = replace(said, time=five.time + 0.03, src=said.dst, sport=said.dport, dst=said.src, dport=said.sport)
+    (stream,) = join(made.packets([*before, five, other, said, answered], "mobile"), made.KEYS)
+    assert [epoch.mover_is_initiator for epoch in stream.epochs] == [None, True, False, None]
+    last = stream.epochs[-1]
+    assert (last.initiator.address, last.responder.address) == (five.src, new_server)
+    assert [one.from_initiator for one in stream.of_epoch(3)] == [True, False]
+    # One request alone leads nowhere but where it went.
+    streams = join(made.packets([*before, five, said], "mobile"), made.KEYS)
+    assert len(streams) == 2

@@ -18,6 +18,7 @@ import threading
 from typing import Any
 
 WORD = 4
+PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "mptcp": socket.IPPROTO_MPTCP}
 
 
 def pattern(start: int, count: int) -> bytes:
@@ -43,10 +44,10 @@ class Talk:
         self._sent[number] = self._received[number] = 0
         return number
 
-    def listen(self, address: str, port: int) -> int:
+    def listen(self, address: str, port: int, protocol: str = "tcp") -> int:
         """A listener; "" for the address: every address of both IP versions."""
         family = socket.AF_INET6 if ":" in address or not address else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener = socket.socket(family, socket.SOCK_STREAM, PROTOCOLS[protocol])
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen(64)
@@ -56,8 +57,9 @@ class Talk:
     def accept(self, listener: int = 0) -> int:
         return self._add(self._listeners[listener].accept()[0])
 
-    def connect(self, address: str, port: int, source: str = "", source_port: int = 0) -> int:
-        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    def connect(self, address: str, port: int, source: str = "", source_port: int = 0, protocol: str = "tcp") -> int:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM, PROTOCOLS[protocol])
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source or source_port:
             sock.bind((source, source_port))

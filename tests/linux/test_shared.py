@@ -18,6 +18,7 @@ TWINS = {
     "MIGRATE_LENGTH": len(options.Migrate(False, 0, bytes(8), bytes(8)).encode()) - 1,
 }
 ALONE = {"MP_KEY_BYTES", "KEY_BYTES", "REPORT_SMALL", "REPORT_MAX", "ALLOWANCE", "ALLOWANCE_SYN", "ALLOWANCE_RST"}
+ALONE |= {"TUPLE_WORDS"}
 """Of no interest to the daemon."""
 
 
