@@ -7,6 +7,7 @@ still the end; and nothing that the peer has is sent again, its FIN neither.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator
 
 from migrate.core import FIN, RST, Segment, TcpState
@@ -14,8 +15,9 @@ from tests.linux import lab
 from tests.linux.test_moves import dropping
 from tests.topologies.inside import in_sandbox
 
+RECEIVE_BUFFER, SEND_BUFFER = 32_768, 500_000
+"""As asked for, so that the kernel does not tune them: most of what is sent then waits, and the FIN behind it."""
 MORE = 20_000_000
-"""More than all buffers between two programs hold, so that the FIN behind it waits."""
 MOVES = 3
 
 
@@ -38,6 +40,14 @@ class Pair:
     def come_to(self, client: TcpState, server: TcpState, patience: float = lab.PATIENCE_SECONDS) -> None:
         what = f"{client.name} and {server.name}, not {self.states}"
         lab.until(lambda: self.states == (client, server), what, patience)
+
+    def fill(self, sender: lab.Talker, receiver: lab.Talker) -> int:
+        """Far more than `receiver`, which does not read, has room for; how much it is in all."""
+        receiver("set_option", self.number, socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sender("set_option", self.number, socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sent = int(sender("fill", self.number, MORE))
+        assert sent > 4 * RECEIVE_BUFFER, "it has found room"
+        return sent
 
     def move(self, mover: str, number: int) -> None:
         """Without waiting for what was under way to arrive."""
@@ -119,8 +129,7 @@ def test_fin_wait1_with_a_fin_that_waits_behind_data() -> None:
         client, server = talkers
         for mover in MOVERS:
             pair = Pair(place, talkers, version)
-            client("fill", pair.number, MORE)
-            sent = client("sent", pair.number) - 1000
+            sent = pair.fill(client, server)
             client("shutdown", pair.number)
             pair.come_to(TcpState.FIN_WAIT1, TcpState.ESTABLISHED)
             pair.move_often(mover)
@@ -169,8 +178,7 @@ def test_last_ack_of_a_host_whose_peer_moves() -> None:
             states = (TcpState.FIN_WAIT2, TcpState.LAST_ACK)
             closer("shutdown", pair.number)
             assert last("at_end", pair.number) is True
-            last("fill", pair.number, MORE)
-            sent = last("sent", pair.number) - 1000
+            sent = pair.fill(last, closer)
             last("shutdown", pair.number)
             pair.come_to(*(states if mover == "one" else states[::-1]))
             pair.move_often(mover)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from migrate.core import TcpState
 from tests.linux import lab
 from tests.linux.odd import orders_file
-from tests.linux.test_halves import MORE, Pair, halves
+from tests.linux.test_halves import Pair, halves
 from tests.linux.test_orphans import orphan, tcp_state
 from tests.topologies.inside import in_sandbox
 
@@ -40,8 +40,7 @@ def test_killed_while_a_fin_waits_behind_data() -> None:
         client, server = talkers
         for point in POINTS:
             pair = Pair(place, talkers, version)
-            client("fill", pair.number, MORE)
-            count = client("sent", pair.number) - 1000
+            count = pair.fill(client, server)
             client("shutdown", pair.number)
             orders_file("one").write_text(f"die {point}")
             place.daemons["one"].ask(do="migrate", to=lab.address(version, 11), connection=pair.name)

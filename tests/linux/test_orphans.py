@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from migrate.core import FIN, RST, TcpState
 from tests.linux import lab
-from tests.linux.test_halves import MORE, MOVERS, Pair, halves, of_port
+from tests.linux.test_halves import MOVERS, Pair, halves, of_port
 from tests.topologies.inside import in_sandbox
 
 
@@ -17,8 +17,7 @@ def tcp_state(pair: Pair, host: str) -> str:
 
 def orphan(pair: Pair) -> int:
     """The program on `two` sends as much as it can and closes; how many bytes its peer has not read."""
-    pair.server("fill", pair.number, MORE)
-    count = pair.server("sent", pair.number) - 1000
+    count = pair.fill(pair.server, pair.client)
     assert pair.server("unacknowledged", pair.number) > 100_000, "nothing waits: this shows nothing"
     pair.server("close", pair.number)
     return int(count)

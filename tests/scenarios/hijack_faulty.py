@@ -27,7 +27,7 @@ FAULTS: dict[str, tuple[Place, ...]] = {
     "R leaves the high bits out": ((keys.request, "if count > REQNO_MASK:", "if False:"),),
     "a reflected request is accepted": (
         (answering.on_migrate_syn, "if any(", "if False and any("),
-        (rules.believable_s, "_behind(seq.add(s, 1), position)", "True"),
+        (rules.believable_s, "_known(seq.add(s, 1), position)", "True"),
     ),
     "a reflected request is only dropped for its S": ((answering.on_migrate_syn, "if any(", "if False and any("),),
     "a RST counts anywhere": ((rules.resets, " and segment.seq == rcv_nxt", ""),),
