@@ -13,20 +13,10 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 
 from migrate.core import FourTuple, seq
 from migrate.linux import libbpf
-from migrate.linux.build import SOURCES
-from migrate.linux.maps import TUPLE, pack_tuple
-
-_WISH = struct.Struct("=IIII")
-_PIECE = struct.Struct("=III")
-_LAYOUT = struct.Struct("=QQ")
-# arch/x86/include/asm/page_64_types.h and pgtable_64_types.h: where memory and its struct pages begin, unless that was
-# drawn at boot, with page tables of four levels and of five.
-_FOUR_LEVELS = (0xFFFF888000000000, 0xFFFFEA0000000000)
-_FIVE_LEVELS = (0xFF11000000000000, 0xFFD4000000000000)
+from migrate.linux.queues import MISSED, Queues
 
 _SO_ATTACH_FILTER = 26
 _PROOF_BYTES = 20_000  # several page fragments
@@ -47,40 +37,16 @@ class OutOfOrder:
 
     def __init__(self) -> None:
         """Raises `libbpf.BpfError` where this kernel does not let the queues be read, or reads something else."""
-        self._object = libbpf.Object(SOURCES / "ooo.bpf.o")
-        self._wanted = self._object.map("wanted", TUPLE.size, _WISH.size)
-        layout = _FIVE_LEVELS if " la57 " in Path("/proc/cpuinfo").read_text() else _FOUR_LEVELS
-        self._object.map("layouts", 4, _LAYOUT.size).set(bytes(4), _LAYOUT.pack(*layout))
-        self._found: list[bytes] = []
-        self._ring = libbpf.RingBuffer(self._object.map("pieces", 0, 0), self._found.append)
-        self._walk = libbpf.Walk(self._object.program("beyond"))
+        self._queues = Queues("ooo.bpf.o", "beyond", numbers=4)
         if not self._proves_true():
             raise libbpf.BpfError(0, "it is not where this kernel should have it")
 
     def __call__(self, pairs: Iterable[FourTuple]) -> dict[FourTuple, Beyond]:
         """The queues of these connections, as far as they are not empty."""
-        wishes = dict(enumerate(pairs))
-        for index, pair in wishes.items():
-            self._wanted.set(pack_tuple(pair), _WISH.pack(index, 0, 0, 0))
-        try:
-            self._walk.run()
-            self._ring.consume()
-            found, self._found[:] = self._found[:], []
-            missed = {}
-            for index, pair in wishes.items():
-                raw = self._wanted.get(pack_tuple(pair))
-                missed[index] = _WISH.unpack(raw)[2] if raw else 0
-        finally:
-            for pair in wishes.values():
-                self._wanted.delete(pack_tuple(pair))
-        pieces: dict[int, list[tuple[int, bytes]]] = {index: [] for index in wishes}
-        for raw in found:
-            index, number, length = _PIECE.unpack_from(raw)
-            pieces[index].append((number, raw[_PIECE.size : _PIECE.size + length]))
         return {
-            pair: Beyond(tuple(merged(pieces[index])), missed[index])
-            for index, pair in wishes.items()
-            if pieces[index] or missed[index]
+            pair: Beyond(tuple(merged(queue.pieces)), queue.numbers[MISSED])
+            for pair, queue in self._queues.read(pairs).items()
+            if queue.pieces or queue.numbers[MISSED]
         }
 
     def _proves_true(self) -> bool:

@@ -12,22 +12,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import ip_address
-from pathlib import Path
 
 from migrate.core import ACK, RST, FourTuple, Segment, TcpState, seq
 from migrate.linux import ending, libbpf, repair
-from migrate.linux.build import SOURCES
-from migrate.linux.maps import TUPLE, pack_tuple
+from migrate.linux.queues import MISSED, Queues
 from migrate.linux.repair import FIN_SENT, CannotCarry, Checkpoint, PortRange
 from migrate.linux.sockdiag import Lookup
 
-_WISH = struct.Struct("=18I")
-_PIECE = struct.Struct("=III")
-_LAYOUT = struct.Struct("=QQ")
-# arch/x86/include/asm/page_64_types.h and pgtable_64_types.h: where memory and its struct pages begin, unless that was
-# drawn at boot, with page tables of four levels and of five.
-_FOUR_LEVELS = (0xFFFF888000000000, 0xFFFFEA0000000000)
-_FIVE_LEVELS = (0xFF11000000000000, 0xFFD4000000000000)
 _PROOF_BYTES = 200_000
 
 Feed = Callable[[Segment], None]
@@ -38,13 +29,7 @@ class Orphans:
 
     def __init__(self) -> None:
         """Raises `libbpf.BpfError` where this kernel does not let the queues be read, or reads something else."""
-        self._object = libbpf.Object(SOURCES / "orphan.bpf.o")
-        self._wanted = self._object.map("wanted", TUPLE.size, _WISH.size)
-        layout = _FIVE_LEVELS if " la57 " in Path("/proc/cpuinfo").read_text() else _FOUR_LEVELS
-        self._object.map("layouts", 4, _LAYOUT.size).set(bytes(4), _LAYOUT.pack(*layout))
-        self._found: list[bytes] = []
-        self._ring = libbpf.RingBuffer(self._object.map("pieces", 0, 0), self._found.append)
-        self._walk = libbpf.Walk(self._object.program("orphans"))
+        self._queues = Queues("orphan.bpf.o", "orphans", numbers=18)
         if not self._proves_true():
             raise libbpf.BpfError(0, "the queues are not where this kernel should have them")
 
@@ -53,7 +38,7 @@ class Orphans:
         numbers, data = self._read(pair)
         if numbers is None:
             raise CannotCarry("no program holds its socket")
-        state, _, missed = numbers[3], numbers[1], numbers[2]
+        state, missed = numbers[3], numbers[MISSED]
         if state not in FIN_SENT:
             raise CannotCarry("its program has not accepted it yet")
         snd_una, write_seq, rcv_nxt = numbers[4:7]
@@ -64,20 +49,10 @@ class Orphans:
 
     def _read(self, pair: FourTuple) -> tuple[tuple[int, ...] | None, bytes]:
         """The numbers of bpf/orphan.bpf.c's `struct wish`, and the bytes from snd_una on."""
-        key = pack_tuple(pair)
-        self._wanted.set(key, _WISH.pack(*bytes(18)))
-        try:
-            self._walk.run()
-            self._ring.consume()
-            found, self._found[:] = self._found[:], []
-            raw = self._wanted.get(key)
-        finally:
-            self._wanted.delete(key)
-        numbers = _WISH.unpack(raw) if raw else bytes(18)
-        if not numbers[3]:
+        queue = self._queues.read([pair])[pair]
+        if not queue.numbers[3]:
             return None, b""
-        pieces = [(seq.diff(_PIECE.unpack_from(one)[1], numbers[4]), one[_PIECE.size :]) for one in found]
-        return tuple(numbers), _in_order(pieces)
+        return queue.numbers, _in_order((seq.diff(number, queue.numbers[4]), piece) for number, piece in queue.pieces)
 
     def _proves_true(self) -> bool:
         """Reads the queues of a connection of our own, over the loopback interface, whose content we know."""
