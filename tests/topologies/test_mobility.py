@@ -98,16 +98,20 @@ def test_buffered_packets_go_on_coming_out_of_the_old_modem() -> None:
         web.fetch(lab.mobile, lab.server_address)
         while not web.RECEIVED.exists() or web.RECEIVED.stat().st_size < 40_000:
             time.sleep(0.01)
-        waiting = lab.modems["loc1"].state()["toward"]["mobile"]["waiting"]
+        # On both sides of the move: until the address is gone, acknowledgements let more packets into the queue.
+        before = lab.modems["loc1"].state()["toward"]["mobile"]
         moved = lab.move().lost_at
-        assert waiting > 5, "nothing was in flight at the move: this shows nothing"
-        time.sleep(waiting * 0.03 + 0.3)
+        after = lab.modems["loc1"].state()["toward"]["mobile"]
+        assert after["waiting"] > 5, "nothing was in flight at the move: this shows nothing"
+        time.sleep(after["waiting"] * 0.03 + 0.3)
         shown = subprocess.run(
             ["tcpdump", "-n", "-tt", "-r", captures["loc1"].stop(), "dst host 10.0.1.2 and tcp"],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
         late = [line for line in shown.splitlines() if float(line.split()[0]) > moved + 0.01]
-        assert waiting - 2 <= len(late) <= waiting + 4, (waiting, len(late))
+        # Four more may follow: what acknowledgements on their way let in, or what is sent again.
+        most = after["arrived"] - before["delivered"] + 4
+        assert after["waiting"] <= len(late) <= most, (after["waiting"], len(late), most)
         assert not lines(captures["loc2"], "tcp"), "nobody has announced the move: plain TCP stays where it was"
 
 
