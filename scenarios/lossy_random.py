@@ -66,11 +66,9 @@ def _happen(context: Context, rate: float, out: Path) -> tuple[str, str, int]:
         daemons = [Migrated(host, out) for host in (lab.server, lab.mobile)]
         Nginx(lab.server, root, work)
         captures = lab.capture(out)
-        download = Download(lab.mobile, lab.server_address, "object", out / "object")
-        download.wait_for(1, PATIENCE_SECONDS)
         for modem in lab.modems.values():
-            # Not before: Linux repeats a lost SYN/ACK without Migrate-Permitted, and the connection is plain TCP.
             modem.set_properties(replace(link.there, loss=rate))
+        download = Download(lab.mobile, lab.server_address, "object", out / "object")
         for number in range(1, MOVES + 1):
             download.wait_for(number * OBJECT_BYTES // (MOVES + 2), PATIENCE_SECONDS)
             _wait_for_a_hole(lab, download, (number + 1) * OBJECT_BYTES // (MOVES + 2))

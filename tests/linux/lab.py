@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 from migrate.core import Segment, SegmentError
 from migrate.daemon.control import SOCKET_NAME
 from scenarios.programs import Nginx, random_file
-from topologies.links import Veth
+from topologies.links import Cable, Veth
 from topologies.network import LabTopo, Network
 from topologies.nodes import Host
 
@@ -208,6 +208,8 @@ class Lab:
     two: Host
     three: Host
     daemons: dict[str, Daemon]
+    link: Any
+    """Between one and two."""
 
     def start(self, name: str, *options: str, module: str = "migrate.migrated") -> Daemon:
         """(Another) migrated on a host, serving when this returns."""
@@ -253,20 +255,25 @@ class Lab:
 
 @contextlib.contextmanager
 def lab(
-    *options: str, on: str = "one two", rate_bps: float | None = None, module: str = "migrate.migrated"
+    *options: str,
+    on: str = "one two",
+    rate_bps: float | None = None,
+    module: str = "migrate.migrated",
+    cable: Cable | None = None,
 ) -> Iterator[Lab]:
-    """The hosts, with a migrated (and its options) on those named; `rate_bps` is of the link between one and two."""
+    """The hosts, with a migrated (and its options) on those named; `rate_bps` is of the link between one and two, or
+    `cable` is that link."""
     OUT.mkdir(exist_ok=True)
     topo = LabTopo()
     for name in ("one", "two", "three"):
         topo.addHost(name, cls=Host)
-    topo.link("one", "two", Veth(rate_bps=rate_bps))
+    topo.link("one", "two", cable or Veth(rate_bps=rate_bps))
     topo.link("one", "three", Veth())
     topo.link("two", "three", Veth())
     with Network(topo) as network:
         one, two, three = (network.nodes[name] for name in ("one", "two", "three"))
         _furnish(one, two, three)
-        place = Lab(one, two, three, {})
+        place = Lab(one, two, three, {}, network.links[0])
         place.launch(on.split(), *options, module=module)
         yield place
 

@@ -11,6 +11,7 @@
  */
 #include "shared.h"
 #include <linux/bpf.h>
+#include <linux/errno.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
@@ -209,20 +210,34 @@ static __always_inline void tuple_of_socket(struct bpf_sock_ops *ops, struct tup
 	tuple->remote_port = (__be16)(ops->remote_port >> 16);	/* network order, in the upper half */
 }
 
-/* How long our MP is in a SYN; and in a SYN/ACK as long as in the SYN that it answers: 0 if that has none of our kind. */
+/* How long our MP is in a SYN; and in a SYN/ACK as long as in the SYN that it answers: 0 if that has none of our kind.
+ * The SYN itself can be read only while it is processed, and not when its answer goes out once more: what tc has noted
+ * of it is there each time.  An answer of a socket that has itself sent a SYN (a simultaneous open) has none. */
 static __always_inline int mp_length(struct bpf_sock_ops *ops, const struct settings *now)
 {
-	__u8 option[MP_LENGTH] = { MP_KIND };
-	int length;
+	struct tuple tuple;
+	struct place *place;
+	__u8 flags = 0, sign = 0;
 
 	if (!(ops->skb_tcp_flags & ACK_FLAG))
 		return now->insecure ? MP_BARE_LENGTH : MP_LENGTH;
-	length = bpf_load_hdr_opt(ops, option, sizeof(option), BPF_LOAD_HDR_OPT_TCP_SYN);
-	if (length == MP_BARE_LENGTH && option[2] == CURVE_INSECURE && now->insecure)
-		return length;
-	if (length == MP_LENGTH && option[2] == CURVE_P192 && (option[3] == 2 || option[3] == 3))
-		return length;
-	return 0;
+	if (ops->is_fullsock)
+		return 0;
+	tuple_of_socket(ops, &tuple);
+	place = place_of(now, &tuple);
+	if (!place)
+		return 0;
+	bpf_spin_lock(&place->lock);
+	if (holds(place, &tuple)) {
+		flags = place->handshake.flags;
+		sign = place->handshake.peer_key[0];
+	}
+	bpf_spin_unlock(&place->lock);
+	if (!(flags & HS_PEER_KEY) || (flags & HS_INITIATOR))
+		return 0;
+	if (flags & HS_INSECURE)
+		return MP_BARE_LENGTH;
+	return sign == 2 || sign == 3 ? MP_LENGTH : 0;
 }
 
 static __always_inline void established(struct bpf_sock_ops *ops)
@@ -272,13 +287,9 @@ int negotiate(struct bpf_sock_ops *ops)
 			bpf_reserve_hdr_opt(ops, length, 0);
 		break;
 	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
-		now = get_settings();
-		if (!now || !(ops->skb_tcp_flags & SYN_FLAG))
-			break;
-		if (mp_length(ops, now) == MP_BARE_LENGTH)
+		/* Only where room has been made, and as much as that. */
+		if ((ops->skb_tcp_flags & SYN_FLAG) && bpf_store_hdr_opt(ops, option, sizeof(option), 0) == -ENOSPC)
 			bpf_store_hdr_opt(ops, bare, sizeof(bare), 0);
-		else
-			bpf_store_hdr_opt(ops, option, sizeof(option), 0);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:

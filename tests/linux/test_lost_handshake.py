@@ -1,0 +1,64 @@
+"""Segments of the first handshake are lost on the way: what is sent again carries the same key, and the connection can
+move (protocol.md, "Options")."""
+
+from __future__ import annotations
+
+from migrate.core import ACK, MP_KIND, SYN
+from migrate.core.options import find
+from migrate.core.segment import timestamp
+from tests.linux import lab
+from tests.topologies.inside import in_sandbox
+from topologies.links import Cable
+
+LOSSES = (("syn",), ("syn-ack",), ("ack",), ("syn", "syn-ack", "ack"))
+
+
+def key_in(one: lab.Seen) -> object:
+    """MP and both halves of the Timestamp option, where the key's last bytes are."""
+    return one.segment.seq, find(one.segment.options, MP_KIND), timestamp(one.segment.options)
+
+
+def lose_each_once(place: lab.Lab, kinds: tuple[str, ...]) -> None:
+    for kind in kinds:
+        place.link.add_rule(f"drop {kind} 1 toward {'one' if kind == 'syn-ack' else 'two'}")
+
+
+def check_losses(*options: str) -> None:
+    with lab.lab(*options, cable=Cable()) as place:
+        client, server = lab.talkers(place)
+        for version in lab.VERSIONS:
+            for kinds in LOSSES:
+                for daemon in place.daemons.values():
+                    daemon.forget()
+                with lab.captured(place.one) as here, lab.captured(place.two) as there:
+                    lose_each_once(place, kinds)
+                    number = lab.connect(client, server, version)
+                    fired = [rule["fired"] for rule in place.link.state()["rules"]]
+                    assert fired == [1] * len(kinds), f"lost {fired} of {kinds}: this shows nothing"
+                    place.link.clear_rules()
+                    lab.both_ways(client, server, number)
+                for flags, seen, lost in ((SYN, here, "syn" in kinds), (SYN | ACK, there, "syn-ack" in kinds)):
+                    said = [one for one in seen if one.segment.flags == flags]
+                    assert len(said) > lost, "nothing was sent again: this shows nothing"
+                    assert all(find(one.segment.options, MP_KIND) for one in said), f"without MP after {kinds}"
+                    if not options:
+                        assert len({key_in(one) for one in said}) == 1, f"another key after {kinds}"
+                place.add(place.one, version, 11)
+                ends = client("names", number)
+                name = place.daemons["one"].name_of(ends)
+                assert place.daemons["two"].name_of([*ends[2:], *ends[:2]]) == name
+                place.daemons["one"].ask(do="migrate", to=lab.address(version, 11), connection=name)
+                for daemon in place.daemons.values():
+                    daemon.wait_event("migrated")
+                lab.both_ways(client, server, number)
+                place.remove(place.one, version, 11)
+
+
+@in_sandbox
+def test_a_handshake_of_which_each_segment_is_lost_once_makes_a_connection_that_can_move() -> None:
+    check_losses()
+
+
+@in_sandbox
+def test_the_insecure_variant_survives_the_same_losses() -> None:
+    check_losses("--insecure")
