@@ -18,6 +18,7 @@ from pathlib import Path
 from migrate.linux import libbpf
 from migrate.linux.journal import Journal, Order
 from migrate.linux.maps import COUNTERS, HANDSHAKE, SETTINGS, STATE, TUPLE, WATCH, Connections, Switchboard
+from migrate.linux.places import OCCUPIED, PLACE, Places
 from migrate.linux.rebind import Rebinder
 from migrate.linux.repair import Checkpoint
 from migrate.linux.resend import third_segment
@@ -84,6 +85,8 @@ def recover(journal: Journal, cgroup: Path, pins: Path) -> list[str]:
     sizes = {
         "connections": (TUPLE.size, HANDSHAKE.size),
         "states": (TUPLE.size, STATE.size),
+        "places": (4, PLACE.size),
+        "occupied": (4, OCCUPIED.size),
         "settings": (4, SETTINGS.size),
         "counters": (4, COUNTERS.size),
         "watches": (TUPLE.size, WATCH.size),
@@ -93,8 +96,9 @@ def recover(journal: Journal, cgroup: Path, pins: Path) -> list[str]:
     if len(maps) < len(sizes):
         return []  # it was killed before it had loaded anything
     wire = Wire()
-    connections = Connections(maps["connections"], maps["states"])
     switchboard = Switchboard(maps["settings"], maps["counters"], maps["watches"])
+    places = Places(maps["places"], maps["occupied"], switchboard.read().seed)
+    connections = Connections(maps["connections"], maps["states"], places)
 
     def lead(order: Order, image: Checkpoint) -> None:
         if order.acknowledge:

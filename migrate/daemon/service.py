@@ -80,7 +80,7 @@ class Service:
         source_rule.remove_all(self._route)  # what a killed daemon may have left
         self._programs = Programs.load(options.pins, options.cgroup, self._route)
         self._switchboard = self._programs.switchboard()
-        self._table = self._programs.connections()
+        self._table = self._programs.connections(self._switchboard.read().seed)
         self.keyring = Keyring(self._programs.private_keys(), self._switchboard, keylog)
         self.registry = Registry(
             *(self._table, self.keyring, self._switchboard, self._programs.proofs()), options.msl, options.syn_number

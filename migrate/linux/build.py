@@ -29,7 +29,18 @@ def build() -> None:
     for source in sorted(SOURCES.glob("*.bpf.c")):
         target = source.with_suffix(".o")
         partial = target.with_suffix(".part")
-        flags = ["-O2", "-g", "-fno-strict-aliasing", "-target", "bpf", "-Wall", "-Werror", "-I", str(triplet)]
+        flags = [
+            "-O2",
+            "-g",
+            "-mcpu=v3",
+            "-fno-strict-aliasing",
+            "-target",
+            "bpf",
+            "-Wall",
+            "-Werror",
+            "-I",
+            str(triplet),
+        ]
         command = [clang, *flags, "-c", str(source), "-o", str(partial)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -7,27 +7,35 @@ host-order integers on both sides.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
 import socket
 import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from migrate.core import FourTuple
 from migrate.linux.libbpf import Map
+
+if TYPE_CHECKING:
+    from migrate.linux.places import Places
 
 WATCH_MUTE_OUT, WATCH_MUTE_IN, WATCH_HOLD, WATCH_SYNACK = 1, 2, 4, 8
 WATCH_ALL = 15
 HANDSHAKE_MARK = 0x4D494752
 REPORT_MIGRATE_SYN, REPORT_RST, REPORT_SYNACK, REPORT_HELD, REPORT_CURVE = 1, 2, 3, 4, 5
 HS_INITIATOR, HS_SENT_KEY, HS_PEER_KEY, HS_INSECURE = 1, 2, 4, 8
+HS_ESTABLISHED, HS_LEAVING = 32, 64
 KEY_SLOTS = 4
 SEED_WORDS = 11
+PLACE_BITS = 16
+PLACE_WORDS = (1 << PLACE_BITS) // 64
 STATE_BYTES = 192
 
 TUPLE = struct.Struct("!16s16sHH")
-HANDSHAKE = struct.Struct("=IIIB25s25sx")
+HANDSHAKE = struct.Struct("=IIII25s3x25s3x")
 STATE = struct.Struct(f"=II{STATE_BYTES}s")
 WATCH = struct.Struct("=IxxxxQ")
 SLOT = struct.Struct("=I25s3x")
@@ -78,31 +86,34 @@ class Negotiated:
     def pack(self) -> bytes:
         flags = HS_SENT_KEY | HS_PEER_KEY | (HS_INITIATOR if self.initiator else 0)
         flags |= HS_INSECURE if self.insecure else 0
-        return HANDSHAKE.pack(self.ni, self.na, self.key_number, flags, self.own_key, self.peer_key)
+        return HANDSHAKE.pack(self.ni, flags, self.na, self.key_number, self.own_key, self.peer_key)
 
     @classmethod
     def unpack(cls, raw: bytes) -> Negotiated:
-        ni, na, key_number, flags, own_key, peer_key = HANDSHAKE.unpack_from(raw)
+        ni, flags, na, key_number, own_key, peer_key = HANDSHAKE.unpack_from(raw)
         insecure = bool(flags & HS_INSECURE)
         return cls(ni, na, key_number, bool(flags & HS_INITIATOR), own_key, peer_key, insecure)
 
 
 class Connections:
-    """The pinned tables of migratable connections by present address pair: what their handshake settled, which the eBPF
-    side writes, and the core's state of those that have moved, which the daemon does."""
+    """The migratable connections by present address pair: what their handshake settled, and the core's state of those
+    that have moved.  Most are where their handshake was (`Places`); those that the daemon has carried, and those whose
+    place another wanted, are in a table.  All of it is pinned."""
 
-    def __init__(self, table: Map, states: Map) -> None:
-        self._table, self._states = table, states
+    def __init__(self, table: Map, states: Map, places: Places) -> None:
+        self._table, self._states, self._places = table, states, places
 
     def __iter__(self) -> Iterator[tuple[FourTuple, Negotiated, bytes]]:
         """Address pair, negotiated facts, and state: empty where it has never moved."""
-        for key, value in self._table.items():
+        # The places first: what leaves one meanwhile is then met in the table.  It may be met twice.
+        for key, value in itertools.chain(self._places, self._table.items()):
             negotiated = Negotiated.unpack(value)
             yield unpack_tuple(key), negotiated, self._state(key, negotiated)
 
     def get(self, tuple_: FourTuple) -> tuple[Negotiated, bytes] | None:
         key = pack_tuple(tuple_)
-        value = self._table.get(key)
+        # In this order, because one that leaves its place is in the table before it has left.
+        value = self._places.get(key) or self._table.get(key)
         if value is None:
             return None
         negotiated = Negotiated.unpack(value)
@@ -126,6 +137,7 @@ class Connections:
     def remove(self, tuple_: FourTuple) -> None:
         key = pack_tuple(tuple_)
         self._table.delete(key)
+        self._places.remove(key)
         self._states.delete(key)
 
     def put_state(self, tuple_: FourTuple, negotiated: Negotiated, state: bytes) -> None:
@@ -135,7 +147,7 @@ class Connections:
     def sweep(self) -> None:
         """Forgets the states of connections that are no more."""
         for key in list(self._states):
-            if self._table.get(key) is None:
+            if self._places.get(key) is None and self._table.get(key) is None:
                 self._states.delete(key)
 
 

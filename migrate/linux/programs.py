@@ -33,6 +33,7 @@ from migrate.linux.maps import (
     Proofs,
     Switchboard,
 )
+from migrate.linux.places import OCCUPIED, PLACE, Places
 from migrate.linux.position import Probe
 
 # Where our filters sit in clsact: late enough that a host's own filters come first.
@@ -42,7 +43,7 @@ TCX = {"in": libbpf.BPF_TCX_INGRESS, "out": libbpf.BPF_TCX_EGRESS}
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
 SOCK_OPS_PIN = "sock_ops"
 LINK_PIN = "link_"  # then the interface's index and the direction
-MAP_PINS = ("connections", "states", "handshakes", "watches", "settings", "counters", "private_keys")
+MAP_PINS = ("connections", "places", "occupied", "states", "watches", "settings", "counters", "private_keys")
 
 
 class SetupError(Exception):
@@ -77,9 +78,13 @@ class Programs:
         programs._attach_cgroup()
         return programs
 
-    def connections(self) -> Connections:
+    def connections(self, seed: bytes) -> Connections:
+        """`seed`: of the places, as the settings have it."""
         states = self._object.map("states", TUPLE.size, STATE.size)
-        return Connections(self._object.map("connections", TUPLE.size, HANDSHAKE.size), states)
+        places, occupied = self._object.map("places", 4, PLACE.size), self._object.map("occupied", 4, OCCUPIED.size)
+        return Connections(
+            self._object.map("connections", TUPLE.size, HANDSHAKE.size), states, Places(places, occupied, seed)
+        )
 
     def switchboard(self) -> Switchboard:
         settings, counters = (

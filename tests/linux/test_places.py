@@ -4,7 +4,6 @@ former handshake left there makes no connection migratable."""
 from __future__ import annotations
 
 import itertools
-import struct
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,30 +19,24 @@ from migrate.linux.maps import (
     HS_PEER_KEY,
     HS_SENT_KEY,
     KEY_SLOTS,
-    SEED_WORDS,
     SETTINGS,
     TUPLE,
     WATCH,
     Switchboard,
     pack_tuple,
 )
+from migrate.linux.places import PLACE, index_of
 from tests.linux import lab
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
 
 ETHERNET = {4: bytes(12) + b"\x08\x00", 6: bytes(12) + b"\x86\xdd"}
-PLACES = 1 << 16
-PLACE = struct.Struct(f"=4x{TUPLE.size}s{HANDSHAKE.size}s")
 NOP = 1
 OUR_KEY, KEYS = bytes(range(100, 125)), [bytes([2, *range(number, number + 24)]) for number in (30, 60)]
 
 
 def place_of(pair: FourTuple, seed: bytes) -> bytes:
-    """The index of its place, as the eBPF side computes it."""
-    words = [*struct.unpack("<9I", pack_tuple(pair)), 0]
-    key = struct.unpack(f"<{SEED_WORDS}Q", seed)
-    total = key[-1] + sum((key[at] + words[at + 1]) * (key[at + 1] + words[at]) for at in range(0, 10, 2))
-    return int((total & (1 << 64) - 1) >> 48).to_bytes(4, "little")
+    return index_of(pack_tuple(pair), seed).to_bytes(4, "little")
 
 
 def from_peer(pair: FourTuple) -> FourTuple:
@@ -138,7 +131,7 @@ def test_an_answer_to_another_syn_of_the_same_address_pair_carries_no_key() -> N
 
 def places(host: Host) -> libbpf.Map:
     """The only host's with a migrated."""
-    return libbpf.Map(pinned("handshakes"), 4, PLACE.size)
+    return libbpf.Map(pinned("places"), 4, PLACE.size)
 
 
 def pinned(name: str) -> int:
@@ -197,7 +190,7 @@ def test_what_is_left_in_a_place_makes_no_other_connection_migratable() -> None:
         for number, version in enumerate(lab.VERSIONS):
             own, peer = lab.ip(lab.address(version, 1)), lab.ip(lab.address(version, 2))
             pair = FourTuple(own, 9000, peer, 7000 + number)
-            left = HANDSHAKE.pack(1, 2, 3, HS_SENT_KEY | HS_PEER_KEY, OUR_KEY, KEYS[0])
+            left = HANDSHAKE.pack(1, HS_SENT_KEY | HS_PEER_KEY, 2, 3, OUR_KEY, KEYS[0])
             handshakes.set(place_of(pair, seed), PLACE.pack(pack_tuple(pair), left))
             assert client("connect", str(own), 9000, str(peer), 7000 + number) == server("accept") == number
             lab.both_ways(client, server, number)

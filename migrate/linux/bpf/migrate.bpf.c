@@ -30,8 +30,8 @@
 #define TS_KIND 8
 #define TS_LENGTH 10
 #define OPTIONS_MAX 40
-#define PLACE_BITS 16
 
+/* Connections that have had to leave their place, or have been put here by the daemon.  The others: places.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 262144);
@@ -50,25 +50,6 @@ struct {
 	__type(value, struct state);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } states SEC(".maps");
-
-/*
- * First handshakes under way.  Each has one place, which a seeded hash of its address pair gives, and no other: nothing
- * is allocated, evicted or deleted.  The price is that the later of two that meet takes the place (at a thousand under
- * way, one in 65), and the other's connection is plain TCP.  A flood of SYNs can do no more than that.
- */
-struct place {
-	struct bpf_spin_lock lock;	/* half of one key and half of another is none */
-	struct tuple tuple;
-	struct handshake handshake;	/* of flags 0: free */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1 << PLACE_BITS);
-	__type(key, __u32);
-	__type(value, struct place);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} handshakes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -125,56 +106,7 @@ static __always_inline int alive(const struct settings *now)
 	return bpf_ktime_get_coarse_ns() < now->alive_until;
 }
 
-/* ---- handshakes under way ------------------------------------------------------------------------ */
-
-/* Where a handshake is kept.  Pair-multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", 2015): who
- * does not know the seed finds no address pairs that meet more often than chance has it. */
-static __always_inline struct place *place_of(const struct settings *now, const struct tuple *tuple)
-{
-	const __u32 *words = (const __u32 *)tuple;
-	const __u64 *seed = now->seed;
-	__u64 hash = seed[SEED_WORDS - 1] + seed[8] * (seed[9] + words[8]);
-	__u32 index;
-
-	for (int i = 0; i < 8; i += 2)
-		hash += (seed[i] + words[i + 1]) * (seed[i + 1] + words[i]);
-	index = hash >> (64 - PLACE_BITS);
-	return bpf_map_lookup_elem(&handshakes, &index);
-}
-
-/* Only under the place's lock. */
-static __always_inline int holds(const struct place *place, const struct tuple *tuple)
-{
-	const __u32 *ours = (const __u32 *)&place->tuple, *words = (const __u32 *)tuple;
-	__u32 difference = 0;
-
-	for (int i = 0; i < TUPLE_WORDS; i++)
-		difference |= ours[i] ^ words[i];
-	return !difference && place->handshake.flags;
-}
-
-/* Takes a finished handshake away; 0 if both ends' keys are not known, or it is another one on the same address pair. */
-static __always_inline int take(const struct tuple *tuple, __u32 snd_nxt, __u32 rcv_nxt, struct handshake *handshake)
-{
-	struct settings *now = get_settings();
-	struct place *place = now ? place_of(now, tuple) : 0;
-	__u8 flags = 0;
-
-	if (!place)
-		return 0;
-	bpf_spin_lock(&place->lock);
-	if (holds(place, tuple)) {
-		*handshake = place->handshake;
-		flags = handshake->flags;
-		place->handshake.flags = 0;
-	}
-	bpf_spin_unlock(&place->lock);
-	if (!(flags & HS_SENT_KEY) || !(flags & HS_PEER_KEY))
-		return 0;
-	if (flags & HS_INITIATOR)
-		return handshake->ni + 1 == snd_nxt && handshake->na + 1 == rcv_nxt;
-	return handshake->ni + 1 == rcv_nxt && handshake->na + 1 == snd_nxt;
-}
+#include "places.h"
 
 /* ---- sock_ops: room for MP, and a connection's beginning and end ---------------------------------- */
 
@@ -242,16 +174,15 @@ static __always_inline int mp_length(struct bpf_sock_ops *ops, const struct sett
 
 static __always_inline void established(struct bpf_sock_ops *ops)
 {
+	struct settings *now = get_settings();
 	struct tuple tuple;
-	struct handshake handshake;
 	struct counters *seen;
 	__u32 zero = 0;
 	int keep = 0;
 
 	tuple_of_socket(ops, &tuple);
-	if (take(&tuple, ops->snd_nxt, ops->rcv_nxt, &handshake)) {
-		if (bpf_map_update_elem(&connections, &tuple, &handshake, BPF_ANY) == 0)
-			keep = BPF_SOCK_OPS_STATE_CB_FLAG;
+	if (now && settle(now, &tuple, ops->snd_nxt, ops->rcv_nxt)) {
+		keep = BPF_SOCK_OPS_STATE_CB_FLAG;
 		seen = bpf_map_lookup_elem(&counters, &zero);
 		if (seen)
 			__sync_fetch_and_add(&seen->established, 1);
@@ -298,7 +229,9 @@ int negotiate(struct bpf_sock_ops *ops)
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ops->args[1] == BPF_TCP_CLOSE) {
 			tuple_of_socket(ops, &tuple);
-			bpf_map_delete_elem(&connections, &tuple);
+			now = get_settings();
+			if (now)
+				leave(now, &tuple);
 		}
 		break;
 	}
@@ -602,6 +535,7 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	struct place *place;
 	struct handshake *handshake;
 	struct key_slot slot;
+	__u32 index;
 	__u8 key[KEY_BYTES];
 	int answer = segment->flags & ACK_FLAG, bare, fresh = 0, lost = 0;
 
@@ -610,27 +544,29 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	bare = is_bare(&options);
 	if (!bare && (options.mp_length != MP_LENGTH || options.timestamp < 0))
 		return TC_ACT_UNSPEC;
-	place = place_of(now, &segment->tuple);
+	index = index_of(now, &segment->tuple);
+	place = bpf_map_lookup_elem(&places, &index);
 	if (!place)
 		return TC_ACT_UNSPEC;
+	if (!answer)
+		vacate(place, index);
 	slot = *choose_slot(now, &options);
 	handshake = &place->handshake;
 	bpf_spin_lock(&place->lock);
 	if (answer) {
 		lost = !holds(place, &segment->tuple) || handshake->ni + 1 != segment->ack;
-		fresh = !lost && (!(handshake->flags & HS_SENT_KEY) || handshake->na != segment->seq);
+		fresh = !lost && !(handshake->flags & HS_ESTABLISHED) &&
+			(!(handshake->flags & HS_SENT_KEY) || handshake->na != segment->seq);
 		if (fresh) {
 			handshake->na = segment->seq;
 			handshake->flags |= HS_SENT_KEY;
 		}
 	} else {
-		fresh = !holds(place, &segment->tuple) || !(handshake->flags & HS_SENT_KEY) ||
-			handshake->ni != segment->seq;
-		if (fresh) {
-			place->tuple = segment->tuple;
-			handshake->ni = segment->seq;
-			handshake->flags = HS_INITIATOR | HS_SENT_KEY;
-		}
+		lost = handshake->flags & HS_ESTABLISHED;
+		fresh = !lost && (!holds(place, &segment->tuple) || !(handshake->flags & HS_SENT_KEY) ||
+				  handshake->ni != segment->seq);
+		if (fresh)
+			begin(place, &segment->tuple, segment->seq, HS_INITIATOR | HS_SENT_KEY);
 	}
 	if (fresh && bare) {
 		handshake->flags |= HS_INSECURE;
@@ -730,7 +666,7 @@ static __always_inline int note_answer(struct settings *now, const struct segmen
 	bpf_spin_lock(&place->lock);
 	ours = holds(place, &segment->tuple) && (handshake->flags & HS_SENT_KEY) && handshake->ni + 1 == segment->ack;
 	insecure = handshake->flags & HS_INSECURE;
-	if (ours && (insecure ? bare : usable)) {
+	if (ours && !(handshake->flags & HS_ESTABLISHED) && (insecure ? bare : usable)) {
 		handshake->na = segment->seq;
 		handshake->flags |= HS_PEER_KEY;
 		__builtin_memcpy(handshake->peer_key, peer_key, KEY_BYTES);
@@ -742,27 +678,31 @@ static __always_inline int note_answer(struct settings *now, const struct segmen
 static __always_inline void note_request(struct settings *now, const struct segment *segment, int bare,
 					 const __u8 *peer_key)
 {
-	struct place *place = place_of(now, &segment->tuple);
+	__u32 index = index_of(now, &segment->tuple);
+	struct place *place = bpf_map_lookup_elem(&places, &index);
 	struct handshake *handshake;
 
 	if (!place)
 		return;
+	/* Of a connection that lives the kernel will refuse a second handshake: it keeps what the first has settled. */
+	if (!lives(place, &segment->tuple))
+		vacate(place, index);
 	handshake = &place->handshake;
 	bpf_spin_lock(&place->lock);
-	if (!holds(place, &segment->tuple) || handshake->ni != segment->seq || !(handshake->flags & HS_PEER_KEY)) {
-		place->tuple = segment->tuple;
-		handshake->ni = segment->seq;
-		handshake->flags = bare ? HS_PEER_KEY | HS_INSECURE : HS_PEER_KEY;
+	if (!(handshake->flags & HS_ESTABLISHED)) {
+		if (!holds(place, &segment->tuple) || handshake->ni != segment->seq ||
+		    !(handshake->flags & HS_PEER_KEY))
+			begin(place, &segment->tuple, segment->seq, bare ? HS_PEER_KEY | HS_INSECURE : HS_PEER_KEY);
+		__builtin_memcpy(handshake->peer_key, peer_key, KEY_BYTES);
 	}
-	__builtin_memcpy(handshake->peer_key, peer_key, KEY_BYTES);
 	bpf_spin_unlock(&place->lock);
 }
 
-static __always_inline void forget_left(struct tuple *tuple)
+static __always_inline void forget_left(const struct settings *now, const struct tuple *tuple)
 {
 	struct watch *watch = bpf_map_lookup_elem(&watches, tuple);
 
-	if (watch && !(watch->flags & (WATCH_SYNACK | WATCH_HOLD)) && !bpf_map_lookup_elem(&connections, tuple))
+	if (watch && !(watch->flags & (WATCH_SYNACK | WATCH_HOLD)) && !known(now, tuple))
 		bpf_map_delete_elem(&watches, tuple);
 }
 
@@ -801,7 +741,7 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 		/* A new connection of whoever has the address now: the silence that an old one has left does not bind
 		   it.  One that is still there keeps its own, whoever asks: MIGRATE_WAIT stays silent. */
 		if (now->watching)
-			forget_left(&segment->tuple);
+			forget_left(now, &segment->tuple);
 		if (!usable && !bare)
 			return TC_ACT_UNSPEC;
 		note_request(now, segment, bare, peer_key);
@@ -844,7 +784,7 @@ static __always_inline int intercepted(struct __sk_buff *skb, __u32 l2, const st
 		report(skb, l2, REPORT_HELD);
 	else if (flags & WATCH_MUTE_IN)
 		return 1;
-	else if (!(segment->flags & RST_FLAG) || !bpf_map_lookup_elem(&connections, &segment->tuple))
+	else if (!(segment->flags & RST_FLAG) || !known(now, &segment->tuple))
 		return 0;
 	else if (allowed(ALLOWANCE_RST))
 		report(skb, l2, REPORT_RST);

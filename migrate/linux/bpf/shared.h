@@ -34,19 +34,31 @@ struct tuple {
 
 /* A first handshake, and what it has settled once it is over. */
 struct handshake {
-	__u32 ni;		/* first sequence number of the SYN */
-	__u32 na;		/* and of the SYN/ACK */
+	union {
+		struct {
+			__u32 ni;	/* first sequence number of the SYN */
+			__u32 flags;
+		};
+		__u64 whose;		/* both: who it is and how far, for an exchange in one step */
+	};
+	__u32 na;		/* first sequence number of the SYN/ACK */
 	__u32 key_number;	/* the pair whose public half we sent */
-	__u8 flags;
 	__u8 own_key[KEY_BYTES];
+	__u8 own_pad[3];	/* the keys lie so that they are copied in words */
 	__u8 peer_key[KEY_BYTES];
-	__u8 pad;
+	__u8 peer_pad[3];
 };
 
 #define HS_INITIATOR 1
 #define HS_SENT_KEY 2		/* our MP has left */
 #define HS_PEER_KEY 4		/* the peer's MP has come */
 #define HS_INSECURE 8		/* both without a key */
+#define HS_ESTABLISHED 32	/* in a place: the connection is there, and lives */
+#define HS_LEAVING 64		/* and is on its way to the table */
+
+/* The places of first handshakes, and of the connections that they have opened. */
+#define PLACE_BITS 16
+#define PLACE_WORDS ((1 << PLACE_BITS) / 64)
 
 /* What the daemon keeps of a connection that has moved: the core's serialised state.  The eBPF side never looks. */
 struct state {
@@ -97,7 +109,7 @@ struct settings {
 	__u32 watching;		/* 1 if `watches` has entries; 0 lets every segment pass at once */
 	__u32 insecure;		/* 1: ask for the insecure variant, and answer who asks for it */
 	struct key_slot slots[KEY_SLOTS];	/* one key pair for each quarter of the TSval circle */
-	__u64 seed[SEED_WORDS];	/* of the places in `handshakes`: random, and never told to a peer */
+	__u64 seed[SEED_WORDS];	/* of the places: random, and never told to a peer */
 };
 
 /* What the eBPF side tells the daemon, which never writes it; one for each processor. */

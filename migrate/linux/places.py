@@ -1,0 +1,64 @@
+"""The places of first handshakes and of the connections that they open, as bpf/places.h keeps them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from migrate.linux.libbpf import Map
+from migrate.linux.maps import HANDSHAKE, HS_ESTABLISHED, PLACE_BITS, PLACE_WORDS, SEED_WORDS, TUPLE
+
+PLACE = struct.Struct(f"=4x{TUPLE.size}s{HANDSHAKE.size}s")
+OCCUPIED = struct.Struct(f"={PLACE_WORDS}Q")
+
+_WORDS = struct.Struct("=9I")
+_SEED = struct.Struct(f"={SEED_WORDS}Q")
+_WHOSE = struct.Struct("=II")
+_ALL = (1 << 64) - 1
+
+
+def index_of(pair: bytes, seed: bytes) -> int:
+    """Which place an address pair (as a table's key) has."""
+    words = (*_WORDS.unpack(pair), 0)
+    keys = _SEED.unpack(seed)
+    hash_ = keys[-1] + sum(
+        (keys[at] + words[at + 1] & _ALL) * (keys[at + 1] + words[at] & _ALL) for at in range(0, 10, 2)
+    )
+    return (hash_ & _ALL) >> 64 - PLACE_BITS
+
+
+class Places:
+    """Those in which a connection is.  Only the eBPF side puts one there."""
+
+    def __init__(self, places: Map, occupied: Map, seed: bytes) -> None:
+        self._places, self._occupied, self._seed = places, occupied, seed
+
+    def get(self, pair: bytes) -> bytes | None:
+        """What the handshake of a connection has settled (`HANDSHAKE`), None where none of that address pair is."""
+        found = self._read(index_of(pair, self._seed))
+        return found[1] if found and found[0] == pair else None
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """Address pairs, and what their handshakes have settled."""
+        raw = self._occupied.get(bytes(4))
+        assert raw is not None
+        for number, word in enumerate(OCCUPIED.unpack(raw)):
+            while word:
+                lowest = word & -word
+                word ^= lowest
+                found = self._read(number * 64 + lowest.bit_length() - 1)
+                if found:
+                    yield found
+
+    def remove(self, pair: bytes) -> None:
+        """Frees the place of a connection that is over although the kernel has not said so."""
+        index = index_of(pair, self._seed)
+        found = self._read(index)
+        if found and found[0] == pair:
+            self._places.set(index.to_bytes(4, "little"), bytes(PLACE.size), locked=True)
+
+    def _read(self, index: int) -> tuple[bytes, bytes] | None:
+        raw = self._places.get(index.to_bytes(4, "little"), locked=True)
+        assert raw is not None
+        pair, handshake = PLACE.unpack(raw)
+        return (pair, handshake) if _WHOSE.unpack_from(handshake)[1] & HS_ESTABLISHED else None
