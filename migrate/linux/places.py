@@ -19,12 +19,12 @@ _ALL = (1 << 64) - 1
 
 def index_of(pair: bytes, seed: bytes) -> int:
     """Which place an address pair (as a table's key) has."""
-    words = (*_WORDS.unpack(pair), 0)
-    keys = _SEED.unpack(seed)
-    hash_ = keys[-1] + sum(
-        (keys[at] + words[at + 1] & _ALL) * (keys[at + 1] + words[at] & _ALL) for at in range(0, 10, 2)
-    )
-    return (hash_ & _ALL) >> 64 - PLACE_BITS
+    words: tuple[int, ...] = (*_WORDS.unpack(pair), 0)
+    keys: tuple[int, ...] = _SEED.unpack(seed)
+    total = keys[-1]
+    for at in range(0, len(words), 2):
+        total += (keys[at] + words[at + 1] & _ALL) * (keys[at + 1] + words[at] & _ALL)
+    return (total & _ALL) >> (64 - PLACE_BITS)
 
 
 class Places:

@@ -25,7 +25,7 @@ from migrate.linux.maps import (
     Switchboard,
     pack_tuple,
 )
-from migrate.linux.places import PLACE, index_of
+from migrate.linux.places import OCCUPIED, PLACE, Places, index_of
 from tests.linux import lab
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
@@ -195,3 +195,98 @@ def test_what_is_left_in_a_place_makes_no_other_connection_migratable() -> None:
             assert client("connect", str(own), 9000, str(peer), 7000 + number) == server("accept") == number
             lab.both_ways(client, server, number)
             assert place.daemons["one"].migratable() == []
+
+
+class Told:
+    """What the maps of one host's daemon say."""
+
+    def __init__(self, daemon: lab.Daemon) -> None:
+        namespace = Path(f"/proc/{daemon.process.pid}/ns/net").stat().st_ino
+        self._pins = Path(f"/sys/fs/bpf/migrate-{namespace}")
+        raw = self._map("settings", 4, SETTINGS.size).get(bytes(4))
+        assert raw is not None
+        self.seed = bytes(SETTINGS.unpack(raw)[-1])
+        self.places = Places(self._map("places", 4, PLACE.size), self._map("occupied", 4, OCCUPIED.size), self.seed)
+        self.table = self._map("connections", TUPLE.size, HANDSHAKE.size)
+
+    def _map(self, name: str, key_size: int, value_size: int) -> libbpf.Map:
+        fd = libbpf.open_pin(self._pins / name)
+        assert fd is not None
+        return libbpf.Map(fd, key_size, value_size)
+
+    def where(self, pair: FourTuple) -> list[str]:
+        """Where the connection is to be found, each time by its address pair and among all."""
+        key = pack_tuple(pair)
+        found = {
+            "place": (self.places.get(key) is not None, key in dict(self.places)),
+            "table": (self.table.get(key) is not None, key in set(self.table)),
+        }
+        assert all(by_pair == among for by_pair, among in found.values()), found
+        return [name for name, (there, _) in found.items() if there]
+
+    def rival(self, pair: FourTuple) -> FourTuple:
+        """Another pair of these two hosts that has the same place."""
+        index = index_of(pack_tuple(pair), self.seed)
+        for own_port, port in itertools.product(range(9000, 9100), range(1024, 65536)):
+            other = replace(pair, local_port=own_port, remote_port=port)
+            if other != pair and index_of(pack_tuple(other), self.seed) == index:
+                return other
+        raise AssertionError("none: the hash is not what it is taken for")
+
+
+@in_sandbox
+def test_a_connection_that_has_to_leave_its_place_stays_migratable_until_its_end() -> None:
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        daemon = place.daemons["two"]
+        told = Told(daemon)
+        for version in lab.VERSIONS:
+            own, peer = lab.ip(lab.address(version, 2)), lab.ip(lab.address(version, 1))
+            ends, pairs = [], []
+            for _ in range(3):
+                ends.append(lab.connect(client, server, version))
+                pairs.append(FourTuple(own, 9000, peer, client("names", ends[-1])[1]))
+            assert [told.where(pair) for pair in pairs] == [["place"]] * 3
+            for pair in pairs[1:]:
+                rival = told.rival(pair)
+                lab.inject(place.three, from_peer(rival).segment(SYN, 1000, options=options_with(KEYS[0])))
+                lab.until(lambda: told.where(pair) == ["table"], "it has left its place")  # noqa: B023
+            assert len(daemon.migratable()) == 3
+            place.replace(place.one, version, 1, 11)
+            place.daemons["one"].wait_event("migrated", 3)
+            daemon.wait_event("migrated", 3)
+            moved = [replace(pair, remote_ip=lab.ip(lab.address(version, 11))) for pair in pairs]
+            assert [told.where(pair) for pair in pairs + moved] == [[]] * 3 + [["table"]] * 3
+            for number in ends:
+                lab.both_ways(client, server, number)
+            # And one that ends where it has gone to, without having moved.
+            ends.append(lab.connect(client, server, version))
+            last = replace(moved[0], remote_port=client("names", ends[-1])[1])
+            lab.inject(place.three, from_peer(told.rival(last)).segment(SYN, 1000, options=options_with(KEYS[0])))
+            lab.until(lambda: told.where(last) == ["table"], "it has left its place")  # noqa: B023
+            for number in ends:
+                client("close", number)
+                server("close", number)
+            lab.until(lambda: daemon.migratable() == [], "nothing is left")
+            assert not any(told.where(pair) for pair in (*pairs, *moved, last))
+            assert not list(told.places)
+            for each in place.daemons.values():
+                each.forget()
+
+
+@in_sandbox
+def test_a_syn_in_the_name_of_a_connection_that_lives_changes_nothing_that_its_handshake_has_settled() -> None:
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        told = Told(place.daemons["two"])
+        for number, version in enumerate(lab.VERSIONS):
+            own, peer = lab.ip(lab.address(version, 2)), lab.ip(lab.address(version, 1))
+            pair = FourTuple(own, 9000, peer, 7000)
+            assert client("connect", str(own), 9000, str(peer), 7000) == server("accept") == number
+            before = told.places.get(pack_tuple(pair))
+            assert before is not None
+            lab.inject(place.three, from_peer(pair).segment(SYN, 1000, options=options_with(KEYS[0])))
+            challenged = {"TcpExtTCPSYNChallenge": number + 1}
+            lab.until(lambda: lab.counters(place.two, *challenged) == challenged, "the SYN has come")  # noqa: B023
+            lab.both_ways(client, server, number)
+            assert told.places.get(pack_tuple(pair)) == before
