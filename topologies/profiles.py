@@ -23,12 +23,18 @@ class Profile:
     """Segments; None is the kernel's (10)."""
     receive_window: int | None = None
     """Bytes offered at most; None lets the kernel tune it. See `receive_buffer` for how near the kernel comes."""
+    coalesces: bool = True
+    """May Linux wait with the last third of a window, to send a larger piece later (tcp_tso_should_defer)?  In 2000
+    nothing did: each acknowledgement sent at once all that it allowed."""
 
 
 PROFILES: Mapping[str, Profile] = {
-    "paper": Profile("reno", initial_window=2, receive_window=32_120),
+    "paper": Profile("reno", initial_window=2, receive_window=32_120, coalesces=False),
     "modern": Profile("cubic"),
 }
+
+NEVER_WAITS = 255
+"""tcp_tso_win_divisor: with the 255th part of a window, a segment of which is always more."""
 
 _ALWAYS = {
     "net.ipv4.tcp_timestamps": 1,
@@ -45,6 +51,8 @@ def apply(profile: Profile, hosts: Sequence[Host]) -> Metrics:
         for name, value in _ALWAYS.items():
             host.sysctl(name, value)
         metrics |= _set_congestion_control(host, profile.congestion_control)
+        if not profile.coalesces:
+            host.sysctl("net.ipv4.tcp_tso_win_divisor", NEVER_WAITS)
         if profile.receive_window is not None:
             size = receive_buffer(profile.receive_window, platform.release())
             host.sysctl("net.ipv4.tcp_rmem", f"{min(4096, size)} {size} {size}")

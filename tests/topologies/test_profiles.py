@@ -34,6 +34,7 @@ def test_the_settings_are_the_hosts_own_and_cubic_can_be_had_everywhere() -> Non
     assert host.sysctl("net.ipv4.tcp_congestion_control") == "reno"
     assert host.sysctl("net.ipv4.tcp_sack") == host.sysctl("net.ipv4.tcp_timestamps") == "1"
     assert host.sysctl("net.ipv4.tcp_no_metrics_save") == "1"
+    assert host.sysctl("net.ipv4.tcp_tso_win_divisor") == str(profiles.NEVER_WAITS)
     metrics = profiles.apply(PROFILES["modern"], [host])
     assert metrics in ({}, {"congctl": "cubic"})
     assert metrics or host.sysctl("net.ipv4.tcp_congestion_control") == "cubic"
