@@ -532,8 +532,8 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	struct options options = {};
 	struct place *place;
 	struct handshake *handshake;
-	struct key_slot slot;
-	__u32 index;
+	const struct key_slot *slot;
+	__u32 index, number;
 	__u8 key[KEY_BYTES];
 	int answer = segment->flags & ACK_FLAG, bare, fresh = 0, lost = 0;
 
@@ -548,7 +548,9 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 		return TC_ACT_UNSPEC;
 	if (!answer)
 		vacate(place, index);
-	slot = *choose_slot(now, &options);
+	slot = choose_slot(now, &options);
+	number = slot->number;
+	__builtin_memcpy(key, slot->public_key, KEY_BYTES);
 	handshake = &place->handshake;
 	bpf_spin_lock(&place->lock);
 	if (answer) {
@@ -569,11 +571,12 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	if (fresh && bare) {
 		handshake->flags |= HS_INSECURE;
 	} else if (fresh) {
-		handshake->key_number = slot.number;
-		__builtin_memcpy(handshake->own_key, slot.public_key, KEY_BYTES);
+		handshake->key_number = number;
+		__builtin_memcpy(handshake->own_key, key, KEY_BYTES);
+	} else {
+		/* A retransmission carries the same key. */
+		__builtin_memcpy(key, handshake->own_key, KEY_BYTES);
 	}
-	/* A retransmission carries the same key. */
-	__builtin_memcpy(key, handshake->own_key, KEY_BYTES);
 	bpf_spin_unlock(&place->lock);
 	if (lost) {
 		/* Plain TCP then, and the peer must see that it is. */
@@ -585,7 +588,7 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	} else {
 		write_key(&options, key);
 		if (fresh)
-			note_key(slot.number);
+			note_key(number);
 	}
 	store_options(skb, segment, &options);
 	return TC_ACT_UNSPEC;

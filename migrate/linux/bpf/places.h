@@ -189,24 +189,35 @@ static __always_inline int known(const struct settings *now, const struct tuple 
 	return (place && lives(place, tuple)) || bpf_map_lookup_elem(&connections, tuple);
 }
 
+/* The stack is full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tuple);
+} leaving SEC(".maps");
+
 /* Another handshake wants the place: the connection that is there, if there is one, goes to the table.  Where the table
  * is full it stays, and the other's connection is plain TCP. */
 static __always_inline void vacate(struct place *place, __u32 index)
 {
+	struct tuple *tuple;
 	union whose seen, claimed;
-	struct tuple tuple;
+	__u32 zero = 0;
 
 	seen.word = place->handshake.whose;
 	claimed = seen;
 	claimed.flags |= HS_LEAVING;
-	if (!(seen.flags & HS_ESTABLISHED) || (seen.flags & HS_LEAVING) ||
-	    !exchange(&place->handshake, seen.word, claimed.word))
+	if (!(seen.flags & HS_ESTABLISHED) || (seen.flags & HS_LEAVING))
 		return;
-	tuple = place->tuple;
-	if (bpf_map_update_elem(&connections, &tuple, &place->handshake, BPF_ANY))
+	tuple = bpf_map_lookup_elem(&leaving, &zero);
+	if (!tuple || !exchange(&place->handshake, seen.word, claimed.word))
+		return;
+	*tuple = place->tuple;
+	if (bpf_map_update_elem(&connections, tuple, &place->handshake, BPF_ANY))
 		exchange(&place->handshake, claimed.word, seen.word);
 	else if (!release(place, index, claimed.word))
-		bpf_map_delete_elem(&connections, &tuple);	/* it has just ended */
+		bpf_map_delete_elem(&connections, tuple);	/* it has just ended */
 }
 
 #endif
