@@ -309,7 +309,7 @@ class Service:
         """Why it cannot move: what the last try showed, or what is known before one."""
         if negotiated is None:
             return carryable.LAYERS.get(entry.ulp, "no Migrate-Permitted in its handshake")
-        foreseen = carryable.foreseen(entry, self.probe(entry.tuple), lambda: carryable.alone_on_port(entry.tuple))
+        foreseen = carryable.foreseen(entry, self.probe(entry.tuple))
         return foreseen or (managed.failure if managed else "")
 
     def status(self) -> dict[str, Any]:
