@@ -72,10 +72,10 @@ def on_move(c: Record, event: Move) -> list[Action]:
     if new.local_ip.version != new.remote_ip.version:
         return ignored(f"the peer at {new.remote_ip} cannot be reached from {new.local_ip}: different IP versions")
     if event.position.tcp_state not in rules.MOVABLE:
-        if c.state is State.SUSPENDED and new == c.tuple:
-            c.state = State.ESTABLISHED  # nobody was told that it was gone
-            return [Unmute(new), *ignored(f"{new.local_ip} is back, a closing socket goes on there")]
         return ignored(f"a socket in {event.position.tcp_state.name} does not move")
+    told = c.sent_count != c.confirmed_count  # the peer may have been, that the address was gone
+    if c.state is State.SUSPENDED and new == c.tuple and event.position.tcp_state in rules.CLOSING and not told:
+        return [*_let_close(c), *ignored(f"{new.local_ip} is back, a closing socket goes on there")]
     if c.state is State.ESTABLISHED and new == c.tuple:
         return ignored(f"already at {new.local_ip}")
     if c.state is State.SYN_SENT and c.pending and new == c.pending.tuple:
@@ -218,10 +218,20 @@ def on_refusal(c: Record, event: Rst) -> list[Action]:
     if FourTuple.of_arriving(event.segment) != c.pending.tuple or not rules.refuses(event.segment, c.pending.s):
         return []
     refused = c.pending.tuple
+    if refused == c.tuple and event.position.tcp_state in rules.CLOSING:
+        # The peer has got all, and what is left of it answers a FIN that is sent again.
+        c.pending = None
+        return [Disarm(Timer.RETRANSMIT), *_let_close(c), *ignored(f"{refused.remote_ip} has closed")]
     return [
         *_suspend(c),
         Report(Notice.REFUSED, f"by {refused.remote_ip}, request {c.sent_count} from {refused.local_ip}"),
     ]
+
+
+def _let_close(c: Record) -> list[Action]:
+    """The kernel ends a closing socket by itself, on the pair that it has."""
+    c.state = State.ESTABLISHED
+    return [Unmute(c.tuple)]
 
 
 def on_request_address_lost(c: Record, event: AddressLost) -> list[Action]:

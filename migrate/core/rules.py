@@ -9,8 +9,10 @@ from migrate.core.options import REQNO_MASK, OptionError
 from migrate.core.segment import ACK, RST, SYN, Segment, sack_blocks
 from migrate.core.tuples import Position, TcpState
 
-# Migration starts from ESTABLISHED or FIN-WAIT (draft), and from CLOSE-WAIT.
-MOVABLE = frozenset((TcpState.ESTABLISHED, TcpState.FIN_WAIT1, TcpState.FIN_WAIT2, TcpState.CLOSE_WAIT))
+# Both sides have closed, and the peer may have forgotten the connection but for a TIME-WAIT.
+CLOSING = frozenset((TcpState.CLOSING, TcpState.LAST_ACK))
+# Migration starts from ESTABLISHED or FIN-WAIT (draft), and from the other states in which something is still to come.
+MOVABLE = CLOSING | {TcpState.ESTABLISHED, TcpState.FIN_WAIT1, TcpState.FIN_WAIT2, TcpState.CLOSE_WAIT}
 
 FIRST_TIMEOUT = 1.0  # seconds; segments 5 and 6 go out again after it, then after twice as long, and so on
 LAST_TIMEOUT = 64.0  # seconds; the doubling ends here, so that a path that comes back is found within a minute

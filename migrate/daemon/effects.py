@@ -167,7 +167,7 @@ class Effects:
         entry = self._lookup(pair)
         if entry is not None and entry.ulp:
             return carryable.LAYERS.get(entry.ulp, f"the kernel's {entry.ulp} sits on it")
-        return carryable.why_not(position, to != pair.local_ip, lambda: carryable.alone_on_port(pair))
+        return carryable.why_not(position, to != pair.local_ip)
 
     def refuse(self, name: str, rst: Segment) -> None:
         """Answers a Migrate SYN by RST, unless that source has had its share."""

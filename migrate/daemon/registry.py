@@ -18,7 +18,7 @@ from migrate.core import Connection, FourTuple, Segment, State, SynNumber, Timer
 from migrate.core.keys import token
 from migrate.linux.borrow import Holder
 from migrate.linux.keyring import Keyring
-from migrate.linux.maps import Connections, Negotiated, Proofs, Switchboard
+from migrate.linux.maps import Address, Connections, Negotiated, Proofs, Switchboard
 
 INDEX_SHARE = 0.1
 """Of the time, at most, goes into looking for new connections when requests with unknown tokens come."""
@@ -36,6 +36,7 @@ class Managed:
     holder: Holder | None = None  # where a program had its socket when the handshake under way began
     ts_recent: int = 0  # the peer's last TSval, which the socket forgets in a rebind
     failure: str = ""  # why the last rebind failed
+    refused: set[Address] = field(default_factory=set)  # from where the peer was asked in vain
     moves: int = 0
 
     def disarm(self) -> None:

@@ -186,7 +186,10 @@ class Service:
                 managed.held.pop(tuple_, None)
             self.effects.step(managed, SynAck(segment, position.core()))
         elif reason == maps.REPORT_RST:
+            asking = managed.machine.state is State.SYN_SENT
             self.effects.step(managed, Rst(segment, position.core()))
+            if asking and managed.machine.state is State.SUSPENDED:
+                managed.refused.add(tuple_.local_ip)
         elif reason == maps.REPORT_HELD and segment.flags & ACK and not segment.flags & SYN:
             if self._switchboard.holds(tuple_):
                 managed.held.setdefault(tuple_, []).append(segment)
@@ -228,7 +231,7 @@ class Service:
             if pair.remote_ip not in sources:
                 source = addresses.source_towards(pair.remote_ip)
                 sources[pair.remote_ip] = source if source in local else None
-            source = sources[pair.remote_ip]
+            source = _not_refused(managed, sources[pair.remote_ip], local)
             if source is not None:
                 self.move(managed, source)
             elif settled and managed.machine.state is not State.SUSPENDED:
@@ -309,7 +312,7 @@ class Service:
         """Why it cannot move: what the last try showed, or what is known before one."""
         if negotiated is None:
             return carryable.LAYERS.get(entry.ulp, "no Migrate-Permitted in its handshake")
-        foreseen = carryable.foreseen(entry, self.probe(entry.tuple), lambda: carryable.alone_on_port(entry.tuple))
+        foreseen = carryable.foreseen(entry, self.probe(entry.tuple))
         return foreseen or (managed.failure if managed else "")
 
     def status(self) -> dict[str, Any]:
@@ -375,6 +378,16 @@ def out_of_order() -> OutOfOrder | None:
     except OSError as error:
         print(f"out-of-order data is dropped at a move, and sent again: {error.strerror}", file=sys.stderr, flush=True)
         return None
+
+
+def _not_refused(managed: Managed, source: Address | None, local: set[Address]) -> Address | None:
+    """Where a suspended connection is to go, if it may speak from `source`: a peer that has refused is not asked from
+    the same address again while that stays, but from the connection's own, should it be back."""
+    if managed.machine.state is not State.SUSPENDED:
+        managed.refused.clear()
+    managed.refused &= local
+    own = managed.machine.tuple.local_ip
+    return next((one for one in (source, own) if one in local and one not in managed.refused), None)
 
 
 def _settled(managed: Managed, local: set[Address]) -> bool:

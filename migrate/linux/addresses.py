@@ -75,15 +75,19 @@ class Tables:
     def local_addresses(self, known: list[Interface]) -> set[Address]:
         """The addresses that can be spoken from: on an interface with a carrier, and past duplicate detection."""
         up = {interface.index for interface in known if interface.up}
-        found: set[Address] = set()
+        return {address for address, index in self.places() if index in up}
+
+    def places(self) -> list[tuple[Address, int]]:
+        """The addresses past duplicate detection, each with the number of its interface."""
+        found: list[tuple[Address, int]] = []
         for message in self._netlink.dump(RTM_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
             _, _, flags, _, index = _ADDRESS.unpack_from(message)
             more = attributes(message, _ADDRESS.size)
             if IFA_FLAGS in more:
                 (flags,) = _FLAGS.unpack(more[IFA_FLAGS])  # all 32 of them
-            if index in up and not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED):
+            if not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED):
                 # On a point-to-point link IFA_ADDRESS is the other end's.
-                found.add(ipaddress.ip_address(more.get(IFA_LOCAL) or more[IFA_ADDRESS]))
+                found.append((ipaddress.ip_address(more.get(IFA_LOCAL) or more[IFA_ADDRESS]), index))
         return found
 
     def close(self) -> None:

@@ -55,10 +55,12 @@ class Entry:
 
 @dataclass(slots=True)
 class Story:
-    """What the journal tells: None for the port range where no rebind was under way."""
+    """What the journal tells: None for the port range where no rebind was under way.  `aside`: sockets that have been
+    bound to a device, if only for a moment."""
 
     port_range: str | None
     entries: list[Entry]
+    aside: list[Holder]
 
 
 class Journal:
@@ -78,6 +80,9 @@ class Journal:
     def take(self, index: int, order: Order, holder: Holder, reuse_address: int) -> None:
         self._append((index, order, holder, reuse_address))
 
+    def aside(self, holders: list[Holder]) -> None:
+        self._append(holders)
+
     def image(self, index: int, image: Checkpoint) -> None:
         self._append((index, Phase.IMAGED, image))
 
@@ -93,7 +98,7 @@ class Journal:
     def read(self) -> Story:
         """Everything recorded, by whichever process."""
         (end,) = _END.unpack(os.pread(self._fd, _END.size, 0))
-        at, port_range, entries = _END.size, None, dict[int, Entry]()
+        at, port_range, entries, aside = _END.size, None, dict[int, Entry](), list[Holder]()
         while at < end:
             (length,) = _LENGTH.unpack(os.pread(self._fd, _LENGTH.size, at))
             record = pickle.loads(os.pread(self._fd, length, at + _LENGTH.size))  # our own bytes, from our own memory
@@ -101,9 +106,11 @@ class Journal:
             match record:
                 case str():
                     port_range = record
+                case list():
+                    aside += record
                 case (int() as index, Order() as order, Holder() as holder, int() as reuse):
                     entries[index] = Entry(order, holder, reuse)
                 case (int() as index, Phase() as phase, image):
                     entries[index].phase = phase
                     entries[index].image = image or entries[index].image
-        return Story(port_range, list(entries.values()))
+        return Story(port_range, list(entries.values()), aside)

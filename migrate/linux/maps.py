@@ -39,7 +39,7 @@ HANDSHAKE = struct.Struct("=IIII25s3x25s3x")
 STATE = struct.Struct(f"=II{STATE_BYTES}s")
 WATCH = struct.Struct("=IxxxxQ")
 SLOT = struct.Struct("=I25s3x")
-SETTINGS = struct.Struct("=QII" + "32s" * KEY_SLOTS + f"{8 * SEED_WORDS}s")
+SETTINGS = struct.Struct("=QII" + "32s" * KEY_SLOTS + f"{8 * SEED_WORDS}s2s6x")
 COUNTERS = struct.Struct("=II")
 REPORT = struct.Struct("=IIQ")
 PROOF = struct.Struct("=III25s3x")
@@ -174,6 +174,7 @@ class Settings:
     insecure: bool
     slots: tuple[tuple[int, bytes], ...]  # (number, public key)
     seed: bytes
+    guarded: int = 0
 
 
 class Switchboard:
@@ -191,14 +192,15 @@ class Switchboard:
     def read(self) -> Settings:
         raw = self._settings.get(bytes(4))
         assert raw is not None
-        alive_until, watching, insecure, *slots, seed = SETTINGS.unpack(raw)
+        alive_until, watching, insecure, *slots, seed, guarded = SETTINGS.unpack(raw)
         keys = tuple(SLOT.unpack(slot) for slot in slots)
-        return Settings(alive_until, bool(watching), bool(insecure), keys, seed)
+        return Settings(alive_until, bool(watching), bool(insecure), keys, seed, int.from_bytes(guarded, "big"))
 
     def write(self, settings: Settings) -> None:
         slots = [SLOT.pack(*slot) for slot in settings.slots]
         flags = settings.watching, settings.insecure
-        self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, *flags, *slots, settings.seed))
+        last = settings.seed, settings.guarded.to_bytes(2, "big")
+        self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, *flags, *slots, *last))
 
     def counters(self) -> tuple[int, set[int]]:
         """How many migratable connections there have been (modulo 2^32), and the numbers of the key pairs that the
@@ -211,6 +213,10 @@ class Switchboard:
     def set_insecure(self, insecure: bool) -> None:
         """From now on ask for the insecure variant, and answer who asks for it; or neither."""
         self.write(replace(self.read(), insecure=insecure))
+
+    def guard(self, port: int) -> None:
+        """No RST leaves from this port of any address; 0: from all again."""
+        self.write(replace(self.read(), guarded=port))
 
     def promise(self, seconds: float) -> None:
         """The daemon will be there for so long; 0: it is gone, every segment passes."""

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from migrate.core import ACK, RST, FourTuple, Segment, TcpState, seq
 from migrate.linux import ending, libbpf, repair
 from migrate.linux.queues import MISSED, Queues
-from migrate.linux.repair import FIN_SENT, CannotCarry, Checkpoint, PortRange
+from migrate.linux.repair import FIN_SENT, CannotCarry, Checkpoint, Room
 from migrate.linux.sockdiag import Lookup
 
 _PROOF_BYTES = 200_000
@@ -119,14 +119,14 @@ def _checkpoint(
     )
 
 
-def rebuild(image: Checkpoint, pair: FourTuple, only_port: PortRange, feed: Feed) -> None:
+def rebuild(image: Checkpoint, pair: FourTuple, ports: Room, feed: Feed) -> None:
     """A socket at `pair` with all that `image` has, and nobody's again; it says nothing before `release`: it believes
     that its peer's window is closed.  Raises `CannotCarry`; nothing is left then."""
     silent = replace(image, snd_wnd=0)
     with socket.socket(image.family, socket.SOCK_STREAM) as sock:
         silent.send_buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
         repair.enter(sock)
-        repair.restore(sock, silent, only_port)
+        repair.restore(sock, silent, ports)
         try:
             ending.resume(sock, silent, pair, feed)
         except CannotCarry:

@@ -16,13 +16,13 @@ from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Entry, Journal, Order, Phase
 from migrate.linux.maps import WATCH_MUTE_OUT, Address, Connections, Negotiated, Switchboard
 from migrate.linux.orphans import Orphans
+from migrate.linux.ports import Ports, put_back
 from migrate.linux.repair import CannotCarry, Checkpoint
 from migrate.linux.sockdiag import Lookup
 from migrate.linux.source_rule import standing_in
 from migrate.linux.wire import Wire
 
 NOBODY = Holder(0, 0, 0)
-PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Rebinder:
         self._switchboard, self._orphans = switchboard, orphans
         self._freezer = Freezer(cgroup)
         self._lookup = Lookup()
-        self._port_range = PORT_RANGE.read_text().strip()
+        self._ports = Ports(cgroup, journal, switchboard)
 
     def carry(
         self,
@@ -73,7 +73,7 @@ class Rebinder:
         outcomes: list[Outcome] = []
         where = dict(known or {})
         where |= self.find([order.old for order in orders if order.old not in where])
-        self._journal.begin(self._port_range)
+        self._journal.begin(self._ports.remember())
         self._freezer.freeze()
         try:
             for index, order in enumerate(orders):
@@ -89,6 +89,7 @@ class Rebinder:
         finally:
             self._freezer.thaw()
             self._journal.clear()
+            self._ports.forget()
         return outcomes
 
     def recover(self, lead: Callable[[Order, Checkpoint], None]) -> list[Outcome]:
@@ -98,8 +99,9 @@ class Rebinder:
             return []
         outcomes: list[Outcome] = []
         try:
-            if PORT_RANGE.read_text().split() != story.port_range.split():
-                PORT_RANGE.write_text(story.port_range)
+            put_back(story.port_range)
+            self._ports.remember()
+            self._ports.release(story.aside)
             for entry in story.entries:
                 if entry.phase is Phase.DONE:
                     continue
@@ -110,6 +112,7 @@ class Rebinder:
         finally:
             self._freezer.thaw()
             self._journal.clear()
+            self._ports.forget()
         return outcomes
 
     def find(self, tuples: Sequence[FourTuple]) -> dict[FourTuple, Holder]:
@@ -180,7 +183,7 @@ class Rebinder:
             orphans.end(order.old, image.rcv_nxt, self._wire.feed, self._lookup)
         self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
         try:
-            orphans.rebuild(image, order.new, self._only_port, self._wire.feed)
+            orphans.rebuild(image, order.new, self._ports, self._wire.feed)
         except (CannotCarry, OSError):
             self._connections.remove(order.new)
             raise
@@ -229,7 +232,7 @@ class Rebinder:
         if order.new == order.old:
             repair.disconnect(sock)
         self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
-        repair.restore(sock, image, self._only_port)
+        repair.restore(sock, image, self._ports)
         record(Phase.REBUILT)
         self._speak(sock, order, image, lead)
         record(Phase.DONE)
@@ -270,7 +273,7 @@ class Rebinder:
         self._connections.remove(order.new)
         self._connections.put(order.old, Negotiated.unpack(order.negotiated), b"")
         with standing_in(order.old.remote_ip, order.old.local_ip):  # the old address may have gone long since
-            repair.restore(sock, image, self._only_port)
+            repair.restore(sock, image, self._ports)
         ending.resume(sock, image, order.old, self._wire.feed)
 
     def _put_back(self, sock: socket.socket, reuse: int) -> None:
@@ -300,6 +303,3 @@ class Rebinder:
             self._put_back(sock, image.reuse_address)
             self._speak(sock, entry.order, image, lead, done=seq.diff(write_seq, image.send_start))
         return None
-
-    def _only_port(self, port: int) -> None:
-        PORT_RANGE.write_text(f"{port} {port}" if port else self._port_range)

@@ -13,8 +13,9 @@ import secrets
 import select
 import socket
 import struct
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from migrate.core import seq
 from migrate.core.tuples import TcpState
@@ -31,6 +32,7 @@ OPTION_MSS, OPTION_WINDOW, OPTION_SACK, OPTION_TIMESTAMP = 2, 3, 4, 8
 
 SO_BUF_LOCK = 72
 SO_SNDBUFFORCE = 32
+SO_BINDTOIFINDEX = 62
 IP_BIND_ADDRESS_NO_PORT = 24
 SIOCINQ, SIOCOUTQ, SIOCOUTQNSD = 0x541B, 0x5411, 0x894B
 
@@ -78,6 +80,7 @@ class Checkpoint:
     window_clamp: int
     send_buffer: int
     buffer_locks: int
+    device: int = 0  # number of the interface that its program has bound it to; 0: none
     fin_acknowledged: bool = False
     read_shut: bool = False  # by its program, SHUT_RD
     beyond: list[tuple[int, bytes]] = field(default_factory=list)
@@ -211,6 +214,7 @@ def dump(sock: socket.socket) -> Checkpoint:
         window_clamp=sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP),
         send_buffer=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
         buffer_locks=sock.getsockopt(socket.SOL_SOCKET, SO_BUF_LOCK),
+        device=sock.getsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX),
         fin_acknowledged=state in FIN_SENT and not fin_queued,
         read_shut=state not in FIN_RECEIVED and _hung_up(sock),
     )
@@ -222,14 +226,19 @@ def _hung_up(sock: socket.socket) -> bool:
     return any(events & select.POLLRDHUP for _, events in poll.poll(0))
 
 
-PortRange = Callable[[int], None]
+class Room(Protocol):
+    """How a socket gets a port that others have (ports.py)."""
+
+    def only(self, port: int) -> AbstractContextManager[None]: ...
+
+    def aside(self, sock: socket.socket, host: str, port: int) -> AbstractContextManager[None]: ...
 
 
-def restore(sock: socket.socket, image: Checkpoint, only_port: PortRange) -> None:
+def restore(sock: socket.socket, image: Checkpoint, room: Room) -> None:
     """Rebuilds the connection on `sock`, which is in repair mode, between `image.local` and `image.remote`.
 
     Ends in ESTABLISHED with repair off and nothing sent; the rest is `ending.resume`'s.  May be called again after it
-    was interrupted anywhere.  `only_port(p)` makes p the one ephemeral port of the namespace until `only_port(0)`.
+    was interrupted anywhere.
     """
     tcp = socket.IPPROTO_TCP
     disconnect(sock)
@@ -241,7 +250,7 @@ def restore(sock: socket.socket, image: Checkpoint, only_port: PortRange) -> Non
         sock.setsockopt(tcp, TCP_REPAIR_QUEUE, queue)
         sock.setsockopt(tcp, TCP_QUEUE_SEQ, _signed(number))
     sock.setsockopt(tcp, TCP_REPAIR_QUEUE, NO_QUEUE)
-    _bind(sock, image, locked, only_port)
+    _bind(sock, image, locked, room)
     sock.setsockopt(tcp, socket.TCP_MAXSEG, image.mss_clamp)  # a repaired socket would start from 536
     sock.connect(image.remote)
     sock.setsockopt(tcp, socket.TCP_MAXSEG, 0)
@@ -306,8 +315,9 @@ def disconnect(sock: socket.socket) -> None:
         raise CannotCarry(f"cannot disconnect: {errno.errorcode.get(number, number)}")
 
 
-def _bind(sock: socket.socket, image: Checkpoint, locked: bool, only_port: PortRange) -> None:
+def _bind(sock: socket.socket, image: Checkpoint, locked: bool, room: Room) -> None:
     host, port = image.local
+    sock.setsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX, image.device)  # where an earlier try was interrupted
     if not locked:
         # The address stays open: connect takes it from the route, now and at every later move.
         try:
@@ -317,15 +327,21 @@ def _bind(sock: socket.socket, image: Checkpoint, locked: bool, only_port: PortR
                 raise CannotCarry(f"cannot bind port {port}: {error.strerror}") from error
         return
     sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0)
-    only_port(port)
     try:
-        sock.bind((_nobodys_address() if image.family == socket.AF_INET else host, 0))
+        if image.family == socket.AF_INET:
+            with room.only(port):
+                sock.bind((_nobodys_address(), 0))
+        else:
+            with room.aside(sock, host, port), room.only(port):
+                sock.bind(("::", 0))
     except OSError as error:
         if error.errno == errno.EINVAL and sock.getsockname()[0] == host:
             return  # address and port are still bound from before, and right
-        raise CannotCarry(f"its program bound an address that cannot be changed: {error.strerror}") from error
-    finally:
-        only_port(0)
+        if error.errno != errno.EADDRINUSE:
+            raise CannotCarry(f"its program bound an address that cannot be changed: {error.strerror}") from error
+        # No program holds who has the port too: in TIME_WAIT, or not accepted yet.  In repair mode the kernel does not
+        # ask who has an explicit port; the price is a lock on it, and that this was the last address of its own.
+        sock.bind((host, port))
 
 
 def _nobodys_address() -> str:

@@ -17,6 +17,7 @@ INET_DIAG_ULP_INFO, INET_ULP_INFO_NAME = 19, 1
 
 # Connected states: all but LISTEN (10), CLOSE (7), TIME_WAIT (6), NEW_SYN_RECV (12).
 CONNECTED = 0xFFF & ~(1 << 10 | 1 << 7 | 1 << 6)
+HOLDING_A_PORT = 0xFFF & ~(1 << 7 | 1 << 6)  # and LISTEN
 
 STATE_NAMES = {
     1: "ESTABLISHED", 2: "SYN_SENT", 3: "SYN_RECV", 4: "FIN_WAIT1", 5: "FIN_WAIT2", 6: "TIME_WAIT",

@@ -415,6 +415,7 @@ def assert_untouched(host: Host) -> None:
     assert (cgroup / "cgroup.freeze").read_text().strip() == "0", f"the programs of {host.name} are being frozen"
     until(lambda: "frozen 0" in (cgroup / "cgroup.events").read_text(), f"the programs of {host.name} run again")
     assert host.sysctl("net.ipv4.ip_local_port_range") == DEFAULT_PORT_RANGE, f"port range of {host.name}"
+    assert host.sysctl("net.ipv4.ip_unprivileged_port_start") == "1024", f"privileged ports of {host.name}"
     for version in VERSIONS:
         assert "49374" not in host.ip(f"-{version}", "rule"), f"a rule of a rebind is left on {host.name}"
         assert not host.ip(f"-{version}", "route", "show", "table", "all").count("table 49374"), "a route is left"

@@ -115,15 +115,15 @@ def ended(pair: Pair) -> bool:
 
 
 def stranded(pair: Pair) -> bool:
-    """A host has moved when its socket was closing already (LAST-ACK and later): the protocol does not move those, and
-    what is left is the user timeout's.  Its peer's data had all come by then."""
+    """A host has moved when its socket was in TIME-WAIT already: the protocol does not move those, and what is left is
+    the user timeout's.  Its peer's data had all come by then."""
     return any(_left_behind(host) for host in pair.hosts)
 
 
 def _left_behind(host: Host) -> bool:
     told = [report.cause for report in host.reports if report.event is Notice.IGNORED]
     return (
-        any(cause.endswith("does not move") for cause in told)
+        any(cause.endswith("in TIME_WAIT does not move") for cause in told)
         and host.connection.state in (State.SUSPENDED, State.ESTABLISHED)
         and host.socket.peer_closed
         and bytes(host.socket.received) == host.socket.expected

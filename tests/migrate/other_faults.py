@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from migrate.core import State, SynNumber, TokenTable, admission, keys, moving, record, rules, settling
+from migrate.core import State, SynNumber, TcpState, TokenTable, admission, keys, moving, record, rules, settling
 from tests.migrate import (
     test_admission,
     test_answering,
     test_crossing,
+    test_fins,
     test_keys,
     test_moving,
     test_record,
@@ -208,16 +209,42 @@ FAULTS = [
         (test_moving.test_a_replica_sends_p_and_takes_its_numbers_from_6,),
     ),
     Fault(
-        "a closing socket moves",
+        "a closed socket moves",
         moving.on_move,
         "event.position.tcp_state not in rules.MOVABLE",
         "False",
         (
             with_(
-                test_moving.test_migration_starts_from_established_fin_wait_and_close_wait,
-                position(tcp_state=9).tcp_state,
+                test_moving.test_migration_starts_from_every_state_in_which_something_is_to_come,
+                position(tcp_state=6).tcp_state,
             ),
         ),
+    ),
+    Fault(
+        "a closing socket does not move",
+        moving.on_move,
+        "not in rules.MOVABLE",
+        "in rules.CLOSING",
+        (with_(test_fins.test_a_half_closed_connection_moves, TcpState.LAST_ACK),),
+    ),
+    Fault(
+        "a closing socket is suspended for good",
+        moving.on_refusal,
+        "refused == c.tuple and",
+        "False and",
+        (
+            with_(
+                test_moving.test_one_that_is_refused_there_is_left_to_the_kernel_if_it_is_closing,
+                *("CLOSING", "ESTABLISHED"),
+            ),
+        ),
+    ),
+    Fault(
+        "a closing socket that is back asks nobody",
+        moving.on_move,
+        "c.sent_count != c.confirmed_count",
+        "False",
+        (test_moving.test_a_closing_socket_that_has_asked_elsewhere_asks_where_its_address_comes_back,),
     ),
     Fault(
         "a move during a rebind is forgotten",

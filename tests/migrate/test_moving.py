@@ -12,6 +12,7 @@ from migrate.core import (
     AddressLost,
     Arm,
     Await,
+    Connection,
     Direction,
     Disarm,
     Hold,
@@ -21,6 +22,7 @@ from migrate.core import (
     Notice,
     Peer,
     Rebind,
+    Rst,
     SendAck,
     SendSyn,
     State,
@@ -52,6 +54,7 @@ from tests.migrate.fixtures import (
     position,
     proof,
     rebound,
+    refused,
     token,
 )
 
@@ -95,10 +98,10 @@ def test_snd_una_at_the_turn_of_the_circle() -> None:
 
 
 @pytest.mark.parametrize("state", list(TcpState))
-def test_migration_starts_from_established_fin_wait_and_close_wait(state: TcpState) -> None:
+def test_migration_starts_from_every_state_in_which_something_is_to_come(state: TcpState) -> None:
     c = connection()
     actions = c.handle(Move(MOVED.local_ip, position(tcp_state=state)))
-    if state.name in ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT"):
+    if state.name in ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT", "LAST_ACK", "CLOSING"):
         assert c.state is State.SYN_SENT
     else:
         assert only_ignored(actions)
@@ -112,6 +115,35 @@ def test_a_closing_socket_goes_on_where_its_address_comes_back() -> None:
     assert Unmute(OLD) in actions
     assert not of(SendSyn, actions)
     assert c.state is State.ESTABLISHED
+
+
+def closing_and_back(asked_elsewhere: bool) -> Connection:
+    """A closing connection that has been without an address, and perhaps elsewhere in vain."""
+    c = connection()
+    c.handle(AddressLost())
+    if asked_elsewhere:
+        c.handle(Move(MOVED.local_ip, position(tcp_state=TcpState.LAST_ACK)))
+        c.handle(AddressLost())
+    return c
+
+
+def test_a_closing_socket_that_has_asked_elsewhere_asks_where_its_address_comes_back() -> None:
+    """The peer may have been told, and be silent on the old pair."""
+    c = closing_and_back(asked_elsewhere=True)
+    actions = c.handle(Move(OLD.local_ip, position(tcp_state=TcpState.LAST_ACK)))
+    assert one(SendSyn, actions).tuple == OLD
+    assert c.state is State.SYN_SENT
+
+
+@pytest.mark.parametrize(("state", "after"), [("CLOSING", "ESTABLISHED"), ("CLOSE_WAIT", "SUSPENDED")])
+def test_one_that_is_refused_there_is_left_to_the_kernel_if_it_is_closing(state: str, after: str) -> None:
+    """The peer is in TIME-WAIT, and acknowledges the FIN that is sent again."""
+    c = closing_and_back(asked_elsewhere=True)
+    here = position(tcp_state=TcpState[state])
+    s = one(SendSyn, c.handle(Move(OLD.local_ip, here))).seq
+    actions = c.handle(Rst(refused(OLD, s).segment, here))
+    assert c.state is State[after]
+    assert (Unmute(OLD) in actions) is (after == "ESTABLISHED")
 
 
 def test_no_request_leads_from_one_ip_version_to_the_other() -> None:

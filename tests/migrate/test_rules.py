@@ -125,7 +125,9 @@ def test_a_rst_refuses_a_syn_that_it_acknowledges(flags: int, ack: int, refuses:
 
 
 def test_what_moves() -> None:
-    assert {state.name for state in rules.MOVABLE} == {"ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT"}
+    assert {state.name for state in rules.MOVABLE} == {
+        *("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT", "LAST_ACK", "CLOSING")
+    }
     assert [state.value for state in TcpState] == list(range(1, 12))
 
 

@@ -768,6 +768,8 @@ static __always_inline int out(struct __sk_buff *skb, __u32 l2)
 		return TC_ACT_SHOT;
 	if (segment.flags & SYN_FLAG)
 		return syn_out(skb, now, &segment);
+	if (segment.flags & RST_FLAG && segment.tuple.local_port == now->guarded && alive(now))
+		return TC_ACT_SHOT;
 	return TC_ACT_UNSPEC;
 }
 

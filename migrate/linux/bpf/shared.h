@@ -110,6 +110,8 @@ struct settings {
 	__u32 insecure;		/* 1: ask for the insecure variant, and answer who asks for it */
 	struct key_slot slots[KEY_SLOTS];	/* one key pair for each quarter of the TSval circle */
 	__u64 seed[SEED_WORDS];	/* of the places: random, and never told to a peer */
+	__be16 guarded;		/* no RST leaves from this port: some of its sockets cannot be found for a moment */
+	__u8 pad[6];
 };
 
 /* What the eBPF side tells the daemon, which never writes it; one for each processor. */
