@@ -172,9 +172,8 @@ def test_who_is_refused() -> None:
         place.servers["sC"].ip("route", "del", "default")
         assert "no route" in sC("take_over", soft | {"client": ["192.0.2.1", 9]})["refused"]
         place.servers["sC"].default_route(address(4, 3, 1), "sC-eth0")
-        sC("attempt", 1, taken["soft"] | {"client": [address(4, 1, 77), 9]}, 5)
+        sC("attempt", 1, taken["soft"] | {"client": [address(4, 3, 77), 9]}, 5)
         place.daemons["sC"].wait_event("migrating", 3)
-        print(sC("give_up", 1), place.daemons["client"].events()[-4:], place.daemons["sC"].events()[-4:])
         assert sC("give_up", 1) == "cancelled"
         until(lambda: len(place.daemons["sC"].events("not-adopted")) == 3, "all attempts are over")
         assert sC("descriptors") == before
