@@ -99,8 +99,13 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(version: int = 4, servers: tuple[str, ...] = SERVERS[:2], rate_bps: float | None = None) -> Iterator[Stage]:
-    """`rate_bps` is of each link."""
+def stage(
+    version: int = 4,
+    servers: tuple[str, ...] = SERVERS[:2],
+    rate_bps: float | None = None,
+    module: str = "migrate.migrated",
+) -> Iterator[Stage]:
+    """`version`: of IP, that the replicas listen to; `rate_bps`: of each link; `module`: the daemon."""
     OUT.mkdir(exist_ok=True)
     topo = LabTopo()
     topo.addHost("client", cls=Host)
@@ -111,7 +116,7 @@ def stage(version: int = 4, servers: tuple[str, ...] = SERVERS[:2], rate_bps: fl
         client = network.nodes["client"]
         hosts = {name: network.nodes[name] for name in servers}
         _furnish(client, hosts)
-        daemons = {host.name: Daemon(host) for host in (client, *hosts.values())}
+        daemons = {host.name: Daemon(host, module=module) for host in (client, *hosts.values())}
         for daemon in daemons.values():
             daemon.wait_ready()
         place = Stage(network, client, hosts, daemons, {})

@@ -15,6 +15,7 @@ from tests.failover import stage as stages
 from tests.failover.replica import content, length
 from tests.failover.stage import OUT, PATIENCE_SECONDS, Stage, address, clear, stage
 from tests.linux.lab import VERSIONS, Seen, assert_untouched, captured, until
+from tests.linux.odd import SLOW_SECONDS, orders_file
 from tests.topologies.inside import in_sandbox
 
 SIZE = 3_000_000
@@ -267,6 +268,70 @@ def test_a_daemon_started_again_knows_the_connections_that_were_taken_over() -> 
             go_on(place, "sA", taken, size)
             assert download.finish(PATIENCE_SECONDS) == 0
             assert_whole(target, size)
+        clear()
+
+
+@in_sandbox
+def test_what_comes_before_the_old_pair_is_silent_is_not_sent_twice() -> None:
+    """sA goes on while the client's daemon is held up between its look at the socket and the silence.  An answer with
+    what it saw first would lead sB back to bytes that are there: it would never hear the end of them."""
+    with stage(4, rate_bps=RATE, module="tests.linux.odd") as place:
+        target = OUT / "got"
+        download, number, soft = place.accepted(4, target)
+        place.replicas["sA"]("stream", number, SIZE, 0)
+        download.wait_for(SIZE // 4, PATIENCE_SECONDS)
+        orders_file("client").write_text("slow persisted")
+        taken = take_over(place, "sB", soft)
+        orders_file("client").unlink()
+        go_on(place, "sB", taken)
+        assert download.finish(PATIENCE_SECONDS) == 0
+        assert_whole(target)
+        assert taken["position"] > SIZE // 4 + int(RATE / 8 * SLOW_SECONDS / 2), (
+            "nothing came meanwhile: this shows nothing"
+        )
+
+
+@in_sandbox
+def test_a_daemon_that_is_killed_while_it_takes_over() -> None:
+    """At the replica, wherever in its work: the replica is told, and asks the next daemon with a larger number."""
+    points = ("said its first", "entered", "bound", "repair mode left", "before the first word", "rebound")
+    with stage(4, rate_bps=RATE, module="tests.linux.odd") as place:
+        for turn, point in enumerate(points):
+            target, daemon = OUT / f"got{turn}", place.daemons["sB"]
+            download, number, soft = place.accepted(4, target)
+            place.replicas["sA"]("stream", number, SIZE, 0)
+            download.wait_for(SIZE // 4, PATIENCE_SECONDS)
+            orders_file("sB").write_text(f"die {point}")
+            answer = place.replicas["sB"]("take_over", soft)
+            assert answer == {"refused": "migrated has ended before it answered", "unanswered": True}, point
+            daemon.wait_ready()
+            assert not orders_file("sB").exists()
+            taken = take_over(place, "sB", soft, tries=3, count=1)
+            assert len(daemon.migratable()) == 1, point
+            go_on(place, "sB", taken)
+            assert download.finish(PATIENCE_SECONDS) == 0
+            assert_whole(target)
+            place.replicas["sA"]("drop", number)
+            until(lambda: not place.daemons["sB"].migratable(), "it ends as any other")
+
+
+@in_sandbox
+def test_a_client_that_has_heard_the_dead_servers_reset() -> None:
+    """MIGRATE_WAIT: the host of the killed server knows nothing of the connection any more, and says so."""
+    for version in VERSIONS:
+        with stage(version) as place:
+            client, sA = stages.Talker(place.client), place.replicas["sA"]
+            client("connect", address(version, 1, 2), stages.PORT)
+            assert sA("accept") == 0
+            client("send", 0, 100)
+            soft = sA("export", 0)
+            sA("send", 0, SIZE, 0, 10)
+            sA.kill()  # it has not read everything: its kernel resets, but for the guard, and forgets the connection
+            client("send", 0, 100)
+            place.daemons["client"].wait_event("waiting")
+            taken = take_over(place, "sB", soft)
+            assert (taken["position"], taken["received"]) == (10, 100)
+            assert len(bytes.fromhex(place.replicas["sB"]("read", taken["number"]))) == 100, "it is sent again"
         clear()
 
 
