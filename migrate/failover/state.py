@@ -14,16 +14,17 @@ from dataclasses import dataclass, field
 
 from migrate.core.keys import SECRET_BYTES, token
 from migrate.failover.mapping import DIGEST_BYTES, Answer
+from migrate.failover.takeover import Options, Secrets
 
 MOST_BYTES = 440
 """Of one connection's state: with kind, name and seal the datagram stays within 512."""
 
-_FIXED = struct.Struct(f"!BBHII{SECRET_BYTES}sIIHBIQQ")
+_FIXED = struct.Struct(f"!BBHII{SECRET_BYTES}sII4sHBIQQ")
 _ANSWER = struct.Struct(f"!I{DIGEST_BYTES}sIQQQBB")
 _IPV6, _ANSWERED, _CLOSES, _SACK, _SCALED = 1, 2, 4, 8, 16
 # What requests are made of: the bytes that nearly every one has need not travel.
 _WORDS = (
-    b"Upgrade-Insecure-Requests: 1\r\nCache-Control: no-cache\r\nIf-Modified-Since: If-None-Match: \"Referer: http://"
+    b'Upgrade-Insecure-Requests: 1\r\nCache-Control: no-cache\r\nIf-Modified-Since: If-None-Match: "Referer: http://'
     b"Cookie: Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate\r\nText/html,application/xhtml+xml,"
     b"application/xml;q=0.9,image/webp,*/*;q=0.8\r\nRange: bytes=0-User-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/"
     b"User-Agent: Wget/1.21\r\nConnection: keep-alive\r\nConnection: close\r\nHEAD / HTTP/1.1\r\nHost: localhost"
@@ -36,29 +37,13 @@ class StateError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Negotiated:
-    """What the two ends agreed on in the first handshake; `mss` is the client's, in bytes, scales are shifts."""
-
-    mss: int
-    snd_wscale: int | None
-    rcv_wscale: int | None
-    sack: bool
-
-
-@dataclass(frozen=True, slots=True)
 class SoftState:
     """One connection, as its owner tells it."""
 
     client: tuple[str, int]
     """Its present address and port."""
-    ni: int
-    na: int
-    k: bytes
-    sent: int
-    """Of the server's side: the number of the last Migrate SYN it sent, which is how often it has moved."""
-    accepted: int
-    """And of the last of the client's that it accepted."""
-    options: Negotiated
+    secrets: Secrets
+    options: Options
     mapper: int
     revision: int
     """Rises with each change that this owner tells."""
@@ -75,23 +60,24 @@ class SoftState:
     @property
     def token(self) -> bytes:
         """The connection's name for life, 8 bytes."""
-        return self._token or token(self.ni, self.na, self.k)
+        return self._token or token(self.secrets.ni, self.secrets.na, self.secrets.k)
 
     @property
     def order(self) -> tuple[int, int]:
         """Of two states of a connection, the one with the larger is newer."""
-        return self.sent, self.revision
+        return self.secrets.sent, self.revision
 
     def to_bytes(self) -> bytes:
         """Raises `StateError` where that would be more than `MOST_BYTES`."""
         address, options, answer = ipaddress.ip_address(self.client[0]), self.options, self.answer
+        secrets = self.secrets
         flags = (address.version == 6) * _IPV6 | options.sack * _SACK | (options.snd_wscale is not None) * _SCALED
         if answer is not None:
             flags |= _ANSWERED | answer.closes * _CLOSES
         scales = (options.snd_wscale or 0) << 4 | (options.rcv_wscale or 0)
         out = _FIXED.pack(
-            *(self.mapper, flags, self.client[1], self.ni, self.na, self.k, self.sent, self.accepted),
-            *(options.mss, scales, self.revision, self.asked_at, self.answered_at),
+            *(self.mapper, flags, self.client[1], secrets.ni, secrets.na, secrets.k, secrets.sent, secrets.accepted),
+            *(bytes.fromhex(secrets.name), options.mss, scales, self.revision, self.asked_at, self.answered_at),
         )
         out += address.packed
         if answer is not None:
@@ -118,7 +104,7 @@ class SoftState:
 
     @classmethod
     def _parse(cls, raw: bytes) -> SoftState:
-        mapper, flags, port, ni, na, k, sent, accepted, mss, scales, revision, asked_at, answered_at = (
+        mapper, flags, port, ni, na, k, sent, accepted, name, mss, scales, revision, asked_at, answered_at = (
             _FIXED.unpack_from(raw)
         )
         at = _FIXED.size + (16 if flags & _IPV6 else 4)
@@ -135,10 +121,10 @@ class SoftState:
                 reason.decode(),
             )
         scaled = bool(flags & _SCALED)
-        options = Negotiated(mss, scales >> 4 if scaled else None, scales & 15 if scaled else None, bool(flags & _SACK))
+        options = Options(mss, scales >> 4 if scaled else None, scales & 15 if scaled else None, bool(flags & _SACK))
         return cls(
-            *((client, port), ni, na, k, sent, accepted, options, mapper, revision, asked_at, _expand(raw[at:])),
-            *(answered_at, answer, token(ni, na, k)),
+            *((client, port), Secrets(ni, na, k, sent, accepted, name.hex()), options, mapper, revision),
+            *(asked_at, _expand(raw[at:]), answered_at, answer, token(ni, na, k)),
         )
 
 

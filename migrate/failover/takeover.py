@@ -200,9 +200,7 @@ def _address(text: str) -> Address:
 
 
 def _secrets(said: dict[str, Any]) -> Secrets:
-    return Secrets(
-        said["ni"], said["na"], bytes.fromhex(said["k"]), said["sent"], said["accepted"], said["connection"]
-    )
+    return Secrets(said["ni"], said["na"], bytes.fromhex(said["k"]), said["sent"], said["accepted"], said["connection"])
 
 
 async def _ask(request: dict[str, Any]) -> dict[str, Any]:
