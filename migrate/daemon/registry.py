@@ -13,12 +13,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from migrate.core import Connection, FourTuple, Segment, State, SynNumber, Timer, TokenTable
 from migrate.core.keys import token
 from migrate.linux.borrow import Holder
 from migrate.linux.keyring import Keyring
 from migrate.linux.maps import Connections, Negotiated, Proofs, Switchboard
+
+if TYPE_CHECKING:
+    from migrate.daemon.adoption import Newcomer
 
 INDEX_SHARE = 0.1
 """Of the time, at most, goes into looking for new connections when requests with unknown tokens come."""
@@ -37,6 +41,7 @@ class Managed:
     ts_recent: int = 0  # the peer's last TSval, which the socket forgets in a rebind
     failure: str = ""  # why the last rebind failed
     moves: int = 0
+    newcomer: Newcomer | None = None  # this host takes the connection over, and has no socket of it yet
 
     def disarm(self) -> None:
         for timer in self.timers.values():
@@ -89,8 +94,14 @@ class Registry:
             if known.negotiated == negotiated:
                 return known
             self.forget(known)  # another connection has the same address pair now
+        managed = self._made(tuple_, negotiated)
+        managed.machine.load(state)
+        self._managed[tuple_] = managed
+        return managed
+
+    def _made(self, pair: FourTuple, negotiated: Negotiated) -> Managed:
         machine = Connection(
-            tuple_,
+            pair,
             negotiated.ni,
             negotiated.na,
             lambda: self._keyring.secret(negotiated),
@@ -98,10 +109,28 @@ class Registry:
             msl=self._msl,
             syn_number=self._syn_number,
         )
-        machine.load(state)
-        managed = Managed(identify(negotiated), negotiated, machine)
-        self._managed[tuple_] = managed
+        return Managed(identify(negotiated), negotiated, machine)
+
+    def newcomer(self, pair: FourTuple, negotiated: Negotiated, sent: int, accepted: int) -> Managed:
+        """A connection that this host is about to take over, after so many requests of either side.  It is in no table
+        until `enter` and `rebound`."""
+        managed = self._made(pair, negotiated)
+        machine = managed.machine
+        machine.state = State.SUSPENDED  # no word of it may leave but the request
+        machine.sent_count = machine.confirmed_count = sent
+        machine.accepted_count = accepted
         return managed
+
+    def enter(self, pair: FourTuple, negotiated: Negotiated, state: bytes) -> None:
+        """The table has the connection from now on."""
+        self._table.put(pair, negotiated, state)
+
+    def withdraw(self, pair: FourTuple) -> None:
+        self._table.remove(pair)
+
+    def entry(self, pair: FourTuple) -> tuple[Negotiated, bytes] | None:
+        """What the table has of it: negotiated facts, and state, empty where it has never moved."""
+        return self._table.get(pair)
 
     def by_token(self, token: bytes) -> list[Managed] | None:
         """The connections of that token: one, none, or two where both ends are on this host.  None where it may be that

@@ -8,19 +8,20 @@ then the socket is built, by TCP_REPAIR, on the descriptor that `take_over` has 
 exists that would have to be silenced or taken down.  From there on it is a connection of migrated's like all others: it
 can move, follow its client, be exported and be taken over again.
 
-Request numbers.  A take-over asks with the number `secrets.sent + 1`.  The client accepts each number once, so of several
-replicas that ask with one number exactly one wins; the others are not answered.  A number may be used up without a
-winner, by a replica that died meanwhile: whoever is not answered, and hears of no winner, asks with a larger one
-(`secrets.after(1)`).  `Taken.secrets` has the counts of now, for the soft state of the new owner.
+Request numbers.  A take-over asks with the number `secrets.sent + 1`.  The client accepts each number once, so of
+several replicas that ask with one number exactly one wins; the others are not answered.  A number may be used up
+without a winner, by a replica that died meanwhile: whoever is not answered, and hears of no winner, asks with a larger
+one (`secrets.after(1)`).  `Taken.secrets` has the counts of now, for the soft state of the new owner.
 
 A server whose process is killed still has a kernel, which ends its connections by FIN, and the client would take that
-for the end of the stream.  `guard(listener)` keeps FIN and RST of all connections that it accepts from leaving the host,
-until the program says `unguard(sock)`, before it ends one in order.
+for the end of the stream.  `guard(listener)` keeps FIN and RST of all connections that it accepts from leaving the
+host, until the program says `unguard(sock)`, before it ends one in order.  A socket of `take_over` is guarded, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import os
@@ -139,6 +140,7 @@ async def take_over(
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        guard(sock)
         said = await _ask(
             {
                 "do": "adopt",
@@ -170,10 +172,9 @@ async def take_over(
 def drop(sock: socket.socket) -> None:
     """Closes a socket without a word to its peer: the connection is another host's by now, or never was this one's."""
     with sock:
-        try:
+        # A socket without repair mode is not connected any more, or not yet: closing it says nothing.
+        with contextlib.suppress(repair.CannotCarry):
             repair.enter(sock)
-        except repair.CannotCarry:
-            pass  # it is not connected any more, or not yet: closing it says nothing
 
 
 def guard(sock: socket.socket) -> None:

@@ -47,6 +47,7 @@ struct handshake {
 #define HS_SENT_KEY 2		/* our MP has left */
 #define HS_PEER_KEY 4		/* the peer's MP has come */
 #define HS_INSECURE 8		/* both without a key */
+#define HS_ADOPTED 16		/* taken over from another host: own_key is the secret K itself */
 
 /* What the daemon keeps of a connection that has moved: the core's serialised state.  The eBPF side never looks. */
 struct state {
@@ -81,6 +82,9 @@ struct watch {
 
 /* SO_MARK of the daemon's own segments, which pass where the connection itself is muted. */
 #define HANDSHAKE_MARK 0x4d494752
+
+/* SO_MARK of connections that do not end with their program: their FIN and RST stay on the host. */
+#define GUARDED_MARK 0x4d494746
 
 #define KEY_SLOTS 4
 #define SEED_WORDS 11
