@@ -333,14 +333,11 @@ class Session:
         if self.sock.fileno() < 0:
             return
         with contextlib.suppress(OSError, TimeoutError):
-            await asyncio.wait_for(self._drained(), END_SECONDS)
-            takeover.unguard(self.sock)
-            self.sock.shutdown(socket.SHUT_WR)
             async with asyncio.timeout(END_SECONDS):
-                while True:
-                    await relay.readable(self.sock)
-                    if not self.sock.recv(READ_BYTES):
-                        return
+                await self._drained()
+                takeover.unguard(self.sock)
+                self.sock.shutdown(socket.SHUT_WR)
+                await self._drained()  # our FIN, too; from then on nobody needs to go on with it
 
     def _leave_backend(self) -> None:
         if self._backend is not None:

@@ -182,18 +182,14 @@ class Wedge:
         match message:
             case Told(state):
                 self._ledger.heard_of(opened.sender, opened.boot, now)
-                ours = self._by_token.get(state.token)
-                if ours is not None and ours.secrets is not None and state.secrets.sent > ours.secrets.sent:
-                    self.event(ours, "taken-by-another", opened.sender)
-                    ours.superseded.set()
-                    del self._by_token[state.token]
-                elif ours is not None:
+                if not self._supersede(state.token, state.secrets.sent, opened.sender):
                     return  # the last owner, who has not heard yet
                 if self._ledger.told(opened.sender, opened.boot, state, now) and state.token in self._taking:
                     entry = self._ledger.entries[state.token]
                     if entry.owner == opened.sender and state.secrets.sent > 0:
                         self._lost_to(entry)
             case Over(token, sent):
+                self._supersede(token, sent, opened.sender)
                 self._ledger.over(opened.sender, token, sent)
             case Hello(connections, declines):
                 peer = self._ledger.heard_of(opened.sender, opened.boot, now)
@@ -204,6 +200,19 @@ class Wedge:
                 entry_ = self._ledger.offered(opened.sender, token, sent)
                 if entry_ is not None:
                     self._begin(entry_, f"{opened.sender} offers it")
+
+    def _supersede(self, token: bytes, sent: int, by: str) -> bool:
+        """Another member speaks of a connection, with that count: ours ends in silence if it is that member's now.
+        False where it is still ours."""
+        ours = self._by_token.get(token)
+        if ours is None or ours.secrets is None:
+            return True
+        if sent <= ours.secrets.sent:
+            return False
+        self.event(ours, "taken-by-another", by)
+        ours.superseded.set()
+        del self._by_token[token]
+        return True
 
     def _lost_to(self, entry: Entry) -> None:
         task, token = self._taking.get(entry.state.token), entry.state.token

@@ -89,6 +89,12 @@ class Wedge:
             with sock.makefile() as answers:
                 return json.loads(answers.readline())["result"]
 
+    @staticmethod
+    def last_told() -> str:
+        """The last events of all wedges and daemons, for messages."""
+        lines = sorted(line for path in OUT.glob("*.jsonl") for line in path.read_text().splitlines())
+        return "\n".join(lines[-30:])
+
     def pronounce(self, server: str) -> int:
         """As a person would: `migratectl dead`."""
         return int(self.ask(do="dead", server=server)["connections"])
@@ -96,6 +102,41 @@ class Wedge:
     def knows(self, count: int = 1) -> None:
         """Until it knows of so many connections of others."""
         until(lambda: self.ask(do="status")["known of others"] >= count, f"{self.host.name} knows {count}")
+
+
+class Reader:
+    """reader.py on a host: `reader("read", 0, 100)`."""
+
+    def __init__(self, host: Host) -> None:
+        words = [sys.executable, "-I", Path(__file__).with_name("reader.py")]
+        self.process = host.spawn(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+    def start(self, *request: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+
+    def answer(self) -> Any:
+        assert self.process.stdout is not None
+        if not select.select([self.process.stdout], [], [], PATIENCE_SECONDS)[0]:
+            raise AssertionError(f"the client does not answer; {Wedge.last_told()}")
+        return json.loads(self.process.stdout.readline())
+
+    def __call__(self, *request: Any) -> Any:
+        self.start(*request)
+        return self.answer()
+
+    def connect(self, server: str = "sA", version: int = 4, buffer: int = 0) -> int:
+        return int(self("connect", address(server, version), PORT, buffer))
+
+    def get(self, number: int, name: str, *fields: str, method: str = "GET") -> None:
+        """Sends a request."""
+        lines = [f"{method} /{name} HTTP/1.1", "Host: replicas", *fields]
+        self("send", number, "".join(f"{line}\r\n" for line in [*lines, ""]).encode().hex())
+
+    def read(self, number: int, count: int = 1 << 30) -> bytes:
+        said = self("read", number, count)
+        assert not said.startswith(("Connection", "Timeout", "OSError")), said
+        return bytes.fromhex(said)
 
 
 @dataclass
@@ -184,4 +225,12 @@ def house(
         daemons = {host.name: Daemon(host) for host in with_migrated}
         for daemon in daemons.values():
             daemon.wait_ready()
-        yield House(network, network.nodes["client"], {name: network.nodes[name] for name in names}, daemons)
+        try:
+            yield House(network, network.nodes["client"], {name: network.nodes[name] for name in names}, daemons)
+        except BaseException:
+            print(Wedge.last_told())
+            for host in hosts:
+                print(host.name, host.run(["ss", "-tanoi"], daemon=True).stdout)
+            for path in OUT.glob("*.log"):
+                print(path.name, path.read_text()[-2000:])
+            raise
