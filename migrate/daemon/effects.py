@@ -7,6 +7,7 @@ together.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from pyroute2 import IPRoute
@@ -56,6 +57,9 @@ from migrate.linux.sockdiag import Lookup
 from migrate.linux.source_rule import speaking_from
 from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
+
+PATIENCE_SECONDS = 0.02
+"""For a program that has been interrupted while it held its socket's lock."""
 
 
 class Effects:
@@ -133,6 +137,8 @@ class Effects:
                 self._feed(managed, pair)
                 mark(pair, remove=WATCH_HOLD)
             case SendSyn() | SendSynAck():
+                if isinstance(action, SendSynAck):
+                    action = self._as_of_now(managed, action)
                 self._let_through(managed, action)
                 self._send(managed, action.segment(self._repeated_scale(managed)))
                 if managed.newcomer is None:
@@ -158,6 +164,18 @@ class Effects:
                 self.tell(managed, event, cause)
                 if managed.newcomer is not None:
                     managed.newcomer.hear(event, cause)
+
+    def _as_of_now(self, managed: Managed, answer: SendSynAck) -> SendSynAck:
+        """The old pair is silent from here on; what had come before that is in the socket, or about to be."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while (position := self._probe(managed.machine.tuple)) and position.backlog and time.monotonic() < end:
+            time.sleep(PATIENCE_SECONDS / 100)
+        if position is None:
+            return answer
+        now = managed.machine.answer_as_of(answer, position.core())
+        if now != answer:
+            self._registry.persist(managed)
+        return now
 
     def tell(self, managed: Managed, event: str, cause: str = "") -> None:
         pair = managed.machine.tuple

@@ -11,7 +11,7 @@ from migrate.linux.maps import TUPLE, pack_tuple
 
 SOCK_BINDADDR_LOCK, SOCK_BINDPORT_LOCK = 4, 8
 _PADDING = 14
-_POSITION = struct.Struct("=15I")
+_POSITION = struct.Struct("=16I")
 _NO_SCALE = 255
 
 
@@ -33,6 +33,7 @@ class SocketPosition:
     family: int
     scale: int
     locks: int
+    backlog: int  # bytes that have arrived and are not in rcv_nxt yet: its program has the socket's lock
 
     @property
     def window_scale(self) -> int | None:
