@@ -220,6 +220,8 @@ def house(
                     version,
                     [f"address add {mine}/{length} dev {host.name}-eth0{nodad}", f"route add default via {theirs}"],
                 )
+            # Without a link-local address the router asks nobody on behalf of a packet that it forwards.
+            router.neighbour(f"router-{host.name}", address(host.name, 6), host.mac(f"{host.name}-eth0"))
             host.sysctl("net.ipv4.tcp_congestion_control", "reno")
         with_migrated = [host for host in hosts if host.name in names or (host.name == "client" and client_migrated)]
         daemons = {host.name: Daemon(host) for host in with_migrated}

@@ -77,14 +77,16 @@ def test_wherever_in_the_answer_the_client_is() -> None:
                     if name == "large" and position > head:
                         position = len(whole) // 2
                     number = reader.connect(version=version, buffer=4096)
-                    reader.get(number, name, *(["Connection: close"] if position % 2 else []))
+                    # One that the client's buffer holds to its end must not have closed before it is taken over.
+                    closes = position % 2 and position < len(whole) - 20_000
+                    reader.get(number, name, *(["Connection: close"] if closes else []))
                     first = reader.read(number, position)
                     place.wedges["sB"].knows()
                     place.wedges["sB"].pronounce("sA")
                     moves += 1
                     place.wedges["sB"].wait_event("taken-over", moves)
                     place.wedges["sA"].wait_event("taken-by-another", moves)
-                    body(first + reader.read(number, len(whole) + 5 * (not position % 2) - position), sums[name])
+                    body(first + reader.read(number, len(whole) + 5 * (not closes) - position), sums[name])
                     reader("end", number)
                     until(lambda: place.wedges["sB"].ask(do="status")["connections"] == 0, "sB has ended it")
             assert len(place.wedges["sB"].events("taken-over")) == moves
