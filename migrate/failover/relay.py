@@ -104,8 +104,9 @@ async def copy(source: socket.socket, sink: socket.socket, count: int | None, mo
     return done
 
 
-async def both(one: socket.socket, other: socket.socket, moved: Callable[[int], None]) -> None:
-    """Relays in both directions until both have ended; an end is passed on.  `moved` is told of pieces for `one`."""
+async def both(one: socket.socket, other: socket.socket, moved: Callable[[int], None], patience: float) -> None:
+    """Relays in both directions until both have ended; an end is passed on.  `moved` is told of pieces for `one`, which
+    has `patience` seconds to end once `other` has."""
 
     async def way(source: socket.socket, sink: socket.socket, told: Callable[[int], None]) -> None:
         await copy(source, sink, None, told)
@@ -114,7 +115,11 @@ async def both(one: socket.socket, other: socket.socket, moved: Callable[[int], 
 
     ways = [asyncio.ensure_future(way(one, other, lambda _: None)), asyncio.ensure_future(way(other, one, moved))]
     try:
-        await asyncio.gather(*ways)
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ways, timeout=patience if ways[1].done() else None, return_when=asyncio.FIRST_EXCEPTION)
+        for task in ways:
+            if task.done():
+                task.result()
     finally:
         for task in ways:
             task.cancel()

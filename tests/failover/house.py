@@ -108,7 +108,7 @@ class Reader:
     """reader.py on a host: `reader("read", 0, 100)`."""
 
     def __init__(self, host: Host) -> None:
-        words = [sys.executable, "-I", Path(__file__).with_name("reader.py")]
+        words: list[str | Path] = [sys.executable, "-I", Path(__file__).with_name("reader.py")]
         self.process = host.spawn(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def start(self, *request: Any) -> None:
@@ -178,6 +178,12 @@ class House:
 
     def curl(self, name: str, target: Path, *options: str, server: str = "sA", version: int = 4) -> Download:
         return Download(self.client, address(server, version), name, target, *options, port=PORT)
+
+    def daemon(self, name: str, *options: str) -> Daemon:
+        """A migrated with options of its own."""
+        self.daemons[name] = Daemon(self.network.nodes[name], *options)
+        self.daemons[name].wait_ready()
+        return self.daemons[name]
 
     def cut(self, server: str, state: str = "down") -> None:
         """The router's link to a server is down (or up again)."""
