@@ -228,32 +228,30 @@ class Wedge:
         connections that server has."""
         if tell:
             self._group.say(Dead(server))
-        return self.pronounced(server, "a person")
+        return self.pronounced(server, "a person", alone=not tell)
 
-    def pronounced(self, server: str, by: str) -> int:
-        """A server is said to be dead; how many connections of it are known here."""
+    def pronounced(self, server: str, by: str, alone: bool = False) -> int:
+        """A server is said to be dead (`alone`: to this member only); how many connections of it are known here."""
         entries = self._ledger.owned_by(server) if server != self._settings.name else []
         peer = self._ledger.peers.get(server)
         if peer is not None:
             peer.heard = float("-inf")
         if fresh := [entry for entry in entries if entry.state.token not in self._taking]:
             for entry in fresh:
-                self._begin(entry, f"{by} pronounces {server} dead")
+                self._begin(entry, f"{by} pronounces {server} dead", alone)
         return len(entries)
 
     # -- taking over ---------------------------------------------------------------------------------------------------
 
-    def _begin(self, entry: Entry, why: str) -> None:
+    def _begin(self, entry: Entry, why: str, alone: bool = False) -> None:
         token = entry.state.token
         if token in self._taking or self._refused.get(token) == entry.state.order:
             return
         if self._declines():
             self.event(None, "declined", f"{why}; too busy", name=entry.state.secrets.name)
             return
-        pause = choice.wait(
-            *(token, self._settings.name, self._ledger.peers.values(), entry.owner, time.monotonic()),
-            self._settings.step,
-        )
+        peers = () if alone else self._ledger.peers.values()
+        pause = choice.wait(token, self._settings.name, peers, entry.owner, time.monotonic(), self._settings.step)
         self.event(None, "pronounced", f"{why}; my turn in {pause:g} s", name=entry.state.secrets.name)
         task = self.spawn(self._take(entry, pause))
         task.server = entry.owner  # type: ignore[attr-defined]
