@@ -47,8 +47,8 @@ SO_MARK = 36
 class Refused(Exception):
     """The connection was not taken over; nothing of the attempt is left.
 
-    `reason` says in one line why; `unanswered`: the client has said nothing, so that it is another replica's by now, or
-    out of reach."""
+    `reason` says in one line why; `unanswered`: nothing is known of what the client says.  It is another replica's by
+    now, or out of reach, or this host's migrated has ended meanwhile.  Ask with a larger number, if at all."""
 
     def __init__(self, reason: str, unanswered: bool = False) -> None:
         super().__init__(reason)
@@ -89,7 +89,8 @@ class Options:
 
     @classmethod
     def of(cls, sock: socket.socket) -> Self:
-        """Of a connected socket of this process."""
+        """Of a connection that this process has accepted.  Of one that it has taken over they are `Taken.options`: its
+        kernel leaves room for timestamps that are not sent."""
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
         options, scales = _INFO.unpack_from(info)
         (mss,) = _NUMBER.unpack_from(info, _SND_MSS)
@@ -107,13 +108,15 @@ class Taken:
     """A connection that is this host's now: `sock` is connected and non-blocking, and has sent nothing but segment 7.
 
     position: offset in the server's stream (0 is its first byte) of the next byte to send, that is, how many bytes the
-    client has; received: offset in the client's stream of the next byte to receive.  Both modulo 2^32, as TCP counts.
-    secrets: with the counts as they are now."""
+    client has, and one more if it has a FIN; received: offset in the client's stream of the next byte to receive.  What
+    the client has sent beyond that it sends again.  Both modulo 2^32, as TCP counts.
+    secrets: with the counts as they are now; options: what it was built with, for the next replica."""
 
     sock: socket.socket
     position: int
     received: int
     secrets: Secrets
+    options: Options
 
 
 async def export(pair: FourTuple) -> Secrets:
@@ -166,7 +169,7 @@ async def take_over(
         raise
     position = seq.add(said["snd_nxt"], -secrets.na - 1)
     received = seq.add(said["rcv_nxt"], -secrets.ni - 1)
-    return Taken(sock, position, received, _secrets(said))
+    return Taken(sock, position, received, _secrets(said), options)
 
 
 def drop(sock: socket.socket) -> None:
@@ -218,7 +221,7 @@ async def _ask(request: dict[str, Any]) -> dict[str, Any]:
     finally:
         writer.close()
     if not line:
-        raise Refused("migrated has ended before it answered")
+        raise Refused("migrated has ended before it answered", unanswered=True)
     answer = json.loads(line)
     if "error" in answer:
         raise Refused(answer["error"], bool(answer.get("unanswered")))
