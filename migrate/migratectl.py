@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from migrate.daemon.control import SOCKET_NAME
+from migrate.failover.control import SOCKET_NAME as WEDGE_SOCKET_NAME
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -22,14 +23,18 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     migrate.add_argument("--to", required=True, metavar="ADDRESS")
     migrate.add_argument("--connection", metavar="ID", help="only this one (default: all)")
     commands.add_parser("events", help="follow the daemon's events until interrupted")
+    dead = commands.add_parser("dead", help="tell the support group of this host's wedge that a server is dead")
+    dead.add_argument("server", metavar="NAME", help="the server's name in the group")
+    dead.add_argument("--here", action="store_true", help="tell only this host's wedge, which then takes over alone")
+    commands.add_parser("wedge", help="what this host's wedge serves, and what it knows of the others")
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
-def _connect() -> socket.socket:
+def _connect(name: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.connect(SOCKET_NAME)
+    sock.connect(name)
     return sock
 
 
@@ -67,13 +72,19 @@ def main(argv: list[str] | None = None) -> int:
     if os.geteuid() != 0:
         print("migratectl needs root: start it with sudo", file=sys.stderr)
         return 1
-    request = {"do": arguments.command}
+    request: dict[str, Any] = {"do": arguments.command}
     if arguments.command == "migrate":
         request |= {"to": arguments.to} | ({"connection": arguments.connection} if arguments.connection else {})
+    of_wedge = arguments.command in ("dead", "wedge")
+    if arguments.command == "dead":
+        request |= {"server": arguments.server, "here": arguments.here}
+    elif arguments.command == "wedge":
+        request["do"] = "status"
     try:
-        sock = _connect()
+        sock = _connect(WEDGE_SOCKET_NAME if of_wedge else SOCKET_NAME)
     except ConnectionRefusedError:
-        print("no migrated serves this host: start one in this network namespace", file=sys.stderr)
+        program = "wedge" if of_wedge else "migrated"
+        print(f"no {program} serves this host: start one in this network namespace", file=sys.stderr)
         return 1
     with sock, sock.makefile("r") as answers:
         sock.sendall(json.dumps(request).encode() + b"\n")
@@ -94,6 +105,8 @@ def main(argv: list[str] | None = None) -> int:
     elif arguments.command == "list":
         columns = ["connection", "local", "remote", "tcp", "migratable", "state", "moves", "reason"]
         print(_table([_connection_row(row) for row in answer["result"]], columns))
+    elif of_wedge:
+        print("\n".join(f"{key}: {value}" for key, value in answer["result"].items()))
     elif arguments.command == "status":
         print(_status(answer["result"]))
     else:

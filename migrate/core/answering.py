@@ -25,7 +25,7 @@ from migrate.core.moving import answered_pairs, ignored, leave, unmute_own
 from migrate.core.options import octet
 from migrate.core.record import Accepted, Outcome, Rebinding, Record, State
 from migrate.core.segment import Segment
-from migrate.core.tuples import FourTuple
+from migrate.core.tuples import FourTuple, Position
 
 
 def refusal(segment: Segment) -> SendRst:
@@ -41,6 +41,9 @@ def on_migrate_syn(c: Record, event: MigrateSyn) -> list[Action]:
         return _duplicate(c, event)
     if any((s, option.octet) == (own_s, octet(option.preload, own)) for own, own_s in c.own):
         return ignored("our own request, sent back to us")
+    if option.preload and not c.initiator:
+        # Replicas are of servers.  Else the request of one, recorded, would lead the one that it replaced to anybody.
+        return ignored("a replica's request, which is for the initiator")
     if not option.preload and not rules.believable_s(s, event.position):
         return ignored(f"request {count} with an S outside the window")
     if option.request != c.request(s, option.octet, count):
@@ -78,11 +81,22 @@ def _duplicate(c: Record, event: MigrateSyn) -> list[Action]:
 
 def _syn_ack(c: Record, event: MigrateSyn) -> SendSynAck:
     """Segment 6.  A replica (preload) takes its number, plus one, for the first byte that it is to expect."""
-    position = event.position
-    number = rules.SynNumber.UNA if event.option.preload else c.syn_number
-    own = rules.syn_number(number, position, c.highest)
-    here = FourTuple.of_arriving(event.segment)
-    return SendSynAck(here, own, position.rcv_nxt, min(position.rcv_wnd, 0xFFFF))
+    return SendSynAck(FourTuple.of_arriving(event.segment), *_numbers(c, event.option.preload, event.position))
+
+
+def _numbers(c: Record, preload: bool, position: Position) -> tuple[int, int, int]:
+    number = rules.SynNumber.UNA if preload else c.syn_number
+    return rules.syn_number(number, position, c.highest), position.rcv_nxt, min(position.rcv_wnd, 0xFFFF)
+
+
+def as_of(c: Record, answer: SendSynAck, position: Position) -> SendSynAck:
+    """Segment 6 with the numbers of now, when the old pair is silent: until it was, a peer that has not moved, but was
+    replaced, may have sent more.  A replica would never come to what it believes to be missing."""
+    accepted = c.accepted
+    if c.state is not State.SYN_RCVD or not accepted or (answer.seq, answer.ack) != (accepted.seq, accepted.ack):
+        return answer
+    accepted.seq, accepted.ack, accepted.window = _numbers(c, accepted.preload, position)
+    return SendSynAck(answer.tuple, accepted.seq, accepted.ack, accepted.window)
 
 
 def _answer(c: Record, event: MigrateSyn, left: list[FourTuple]) -> list[Action]:

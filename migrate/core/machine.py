@@ -67,6 +67,7 @@ from migrate.core.events import (
 from migrate.core.record import Record, State
 from migrate.core.rules import timeout
 from migrate.core.settling import LocalError
+from migrate.core.tuples import Position
 
 ESTABLISHED, SYN_SENT, SYN_RCVD = State.ESTABLISHED, State.SYN_SENT, State.SYN_RCVD
 MIGRATE_WAIT, SUSPENDED, CLOSED = State.MIGRATE_WAIT, State.SUSPENDED, State.CLOSED
@@ -182,6 +183,11 @@ class Connection(Record):
         if self.state is not before and self.state not in row.leads_to:
             raise AssertionError(f"{type(event).__name__} led from {before.name} to {self.state.name}")
         return actions + self._catch_up() if self.deferred and not self.rebinding else actions
+
+    def answer_as_of(self, answer: SendSynAck, position: Position) -> SendSynAck:
+        """What is to be sent for an answer that was asked for, `position` being the socket's once all before it in the
+        list of actions is done."""
+        return answering.as_of(self, answer, position)
 
     def _catch_up(self) -> list[Action]:
         """What had to wait for the edge to have rebound the socket."""

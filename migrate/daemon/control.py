@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SOCKET_NAME = "\0migrated"
 _UCRED = struct.Struct("3i")
+_BACKLOG = 4096  # a replica may ask for all connections of a dead server at once
 
 
 class RequestError(Exception):
@@ -40,7 +41,7 @@ class Control:
     async def listen(cls, service: Service) -> Control:
         """Raises `SetupError` where another daemon serves this host."""
         control = cls(service)
-        control._server = await asyncio.start_unix_server(control._serve, sock=claim())
+        control._server = await asyncio.start_unix_server(control._serve, sock=claim(), backlog=_BACKLOG)
         return control
 
     def close(self) -> None:
@@ -55,19 +56,23 @@ class Control:
         self._tasks.add(task)
         try:
             peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            if _UCRED.unpack(peer)[1] != 0:
+            pid, user, _ = _UCRED.unpack(peer)
+            if user != 0:
                 _answer(writer, error="only root may speak to migrated")
                 return
-            line = await reader.readline()
-            try:
-                request = json.loads(line)
-                if request.get("do") == "events":
-                    await self._follow(writer)
-                else:
-                    _answer(writer, result=self._do(request))
-            except (RequestError, json.JSONDecodeError, AttributeError) as error:
-                _answer(writer, error=str(error))
-            await writer.drain()
+            while line := await reader.readline():
+                try:
+                    request = json.loads(line)
+                    if request.get("do") == "events":
+                        await self._follow(writer)
+                    elif request.get("do") == "adopt":
+                        _answer(writer, result=await self._adopt(request, pid, reader))
+                    else:
+                        _answer(writer, result=self._do(request))
+                except (RequestError, json.JSONDecodeError, AttributeError) as error:
+                    more = {"unanswered": True} if getattr(error, "unanswered", False) else {}
+                    _answer(writer, error=str(error), **more)
+                await writer.drain()
         except (ConnectionError, asyncio.CancelledError):
             pass  # the asker has gone, or the daemon is going: there is nobody left to tell
         finally:
@@ -84,12 +89,28 @@ class Control:
         finally:
             unfollow()
 
+    async def _adopt(self, request: dict[str, Any], pid: int, reader: asyncio.StreamReader) -> dict[str, Any]:
+        """Takes a connection over, for as long as the asker waits for that."""
+        adoption = asyncio.ensure_future(self._service.adoptions.adopt(request, pid))
+        gone = asyncio.ensure_future(reader.read(1))
+        try:
+            await asyncio.wait({adoption, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not adoption.done():
+                raise ConnectionAbortedError
+            return adoption.result()
+        finally:
+            for one in (adoption, gone):
+                one.cancel()
+            await asyncio.wait({adoption, gone})
+
     def _do(self, request: dict[str, Any]) -> Any:
         match request:
             case {"do": "list"}:
                 return self._service.describe()
             case {"do": "status"}:
                 return self._service.status()
+            case {"do": "export", "connection": connection}:
+                return self._service.adoptions.export(connection)
             case {"do": "migrate", "to": str(to)}:
                 try:
                     address = ipaddress.ip_address(to)

@@ -7,6 +7,7 @@ together.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from pyroute2 import IPRoute
@@ -50,12 +51,15 @@ from migrate.linux.journal import Order
 from migrate.linux.maps import WATCH_ALL, WATCH_HOLD, WATCH_MUTE_IN, WATCH_MUTE_OUT, WATCH_SYNACK, Address, Switchboard
 from migrate.linux.position import Probe, SocketPosition
 from migrate.linux.rebind import Rebinder
-from migrate.linux.repair import Checkpoint
+from migrate.linux.repair import CannotCarry, Checkpoint
 from migrate.linux.resend import third_segment
 from migrate.linux.sockdiag import Lookup
 from migrate.linux.source_rule import speaking_from
 from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
+
+PATIENCE_SECONDS = 0.02
+"""For a program that has been interrupted while it held its socket's lock."""
 
 
 class Effects:
@@ -98,7 +102,12 @@ class Effects:
         """Does the rebinds that have gathered, and those that they lead to."""
         while self._orders:
             batch, self._orders = self._orders, []
-            self._carry(batch)
+            joining = [order for order in batch if order[0].newcomer]
+            carried = [order for order in batch if not order[0].newcomer]
+            if joining:
+                self._join(joining)
+            if carried:
+                self._carry(carried)
         if self._soon:
             # There is time for it now, while the handshake is on its way.
             soon, self._soon = {managed.machine.tuple: managed for managed in self._soon}, []
@@ -128,9 +137,12 @@ class Effects:
                 self._feed(managed, pair)
                 mark(pair, remove=WATCH_HOLD)
             case SendSyn() | SendSynAck():
+                if isinstance(action, SendSynAck):
+                    action = self._as_of_now(managed, action)
                 self._let_through(managed, action)
                 self._send(managed, action.segment(self._repeated_scale(managed)))
-                self._soon.append(managed)
+                if managed.newcomer is None:
+                    self._soon.append(managed)
             case SendRst():
                 self.refuse(managed.name, action.segment())
             case SendAck(pair):
@@ -150,6 +162,20 @@ class Effects:
                 self._reset(managed)
             case Report(event, cause):
                 self.tell(managed, event, cause)
+                if managed.newcomer is not None:
+                    managed.newcomer.hear(event, cause)
+
+    def _as_of_now(self, managed: Managed, answer: SendSynAck) -> SendSynAck:
+        """The old pair is silent from here on; what had come before that is in the socket, or about to be."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while (position := self._probe(managed.machine.tuple)) and position.backlog and time.monotonic() < end:
+            time.sleep(PATIENCE_SECONDS / 100)
+        if position is None:
+            return answer
+        now = managed.machine.answer_as_of(answer, position.core())
+        if now != answer:
+            self._registry.persist(managed)
+        return now
 
     def tell(self, managed: Managed, event: str, cause: str = "") -> None:
         pair = managed.machine.tuple
@@ -228,6 +254,22 @@ class Effects:
             else:
                 managed.failure = reason
                 self.step(managed, RebindFailed(reason))
+
+    def _join(self, batch: list[tuple[Managed, Rebind]]) -> None:
+        """Connections that this host takes over: there is nothing to be carried, and nobody to be held still."""
+        for managed, action in batch:
+            assert managed.newcomer is not None
+            try:
+                with speaking_from(self._route, [(action.new.remote_ip, action.new.local_ip)]):
+                    image = managed.newcomer.build(action, managed.machine.state_after_rebind())
+            except (CannotCarry, OSError) as error:
+                self.step(managed, RebindFailed(getattr(error, "strerror", None) or str(error)))
+                continue
+            self._send(managed, third_segment(action.new, image))
+            self._feed(managed, action.new)
+            self._registry.rebound(managed, action.old, action.new)
+            self.step(managed, Rebound())
+            managed.newcomer = None
 
     def _order(self, managed: Managed, action: Rebind) -> Order:
         return Order(

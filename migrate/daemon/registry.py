@@ -13,12 +13,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from migrate.core import Connection, FourTuple, Segment, State, SynNumber, Timer, TokenTable
 from migrate.core.keys import token
 from migrate.linux.borrow import Holder
 from migrate.linux.keyring import Keyring
 from migrate.linux.maps import Address, Connections, Negotiated, Proofs, Switchboard
+
+if TYPE_CHECKING:
+    from migrate.daemon.adoption import Newcomer
 
 INDEX_SHARE = 0.1
 """Of the time, at most, goes into looking for new connections when requests with unknown tokens come."""
@@ -38,6 +42,7 @@ class Managed:
     failure: str = ""  # why the last rebind failed
     refused: set[Address] = field(default_factory=set)  # from where the peer was asked in vain
     moves: int = 0
+    newcomer: Newcomer | None = None  # this host takes the connection over, and has no socket of it yet
 
     def disarm(self) -> None:
         for timer in self.timers.values():
@@ -90,8 +95,14 @@ class Registry:
             if known.negotiated == negotiated:
                 return known
             self.forget(known)  # another connection has the same address pair now
+        managed = self._made(tuple_, negotiated)
+        managed.machine.load(state)
+        self._managed[tuple_] = managed
+        return managed
+
+    def _made(self, pair: FourTuple, negotiated: Negotiated) -> Managed:
         machine = Connection(
-            tuple_,
+            pair,
             negotiated.ni,
             negotiated.na,
             lambda: self._keyring.secret(negotiated),
@@ -99,37 +110,67 @@ class Registry:
             msl=self._msl,
             syn_number=self._syn_number,
         )
-        machine.load(state)
-        managed = Managed(identify(negotiated), negotiated, machine)
-        self._managed[tuple_] = managed
+        return Managed(identify(negotiated), negotiated, machine)
+
+    def newcomer(self, pair: FourTuple, negotiated: Negotiated, sent: int, accepted: int) -> Managed:
+        """A connection that this host is about to take over, after so many requests of either side.  It is in no table
+        until `enter` and `rebound`."""
+        managed = self._made(pair, negotiated)
+        machine = managed.machine
+        machine.state = State.SUSPENDED  # no word of it may leave but the request
+        machine.sent_count = machine.confirmed_count = sent
+        machine.accepted_count = accepted
         return managed
+
+    def enter(self, pair: FourTuple, negotiated: Negotiated, state: bytes) -> None:
+        """The table has the connection from now on."""
+        self._table.put(pair, negotiated, state)
+
+    def withdraw(self, pair: FourTuple) -> None:
+        self._table.remove(pair)
+
+    def entry(self, pair: FourTuple) -> tuple[Negotiated, bytes] | None:
+        """What the table has of it: negotiated facts, and state, empty where it has never moved."""
+        return self._table.get(pair)
 
     def by_token(self, token: bytes) -> list[Managed] | None:
         """The connections of that token: one, none, or two where both ends are on this host.  None where it may be that
         of a new connection, which will be known in a moment."""
-        found = [managed for pair in self._tokens.lookup(token) if (managed := self._present(pair))]
+        found = self._named(token)
         if found or self._switchboard.counters()[0] == self._indexed_at:
             return found
         began = time.monotonic()
         if began < self._index_again:
             return None
         self._index()
-        found = [managed for pair in self._tokens.lookup(token) if (managed := self._present(pair))]
+        found = self._named(token)
         took = time.monotonic() - began
         self._index_again = began + took / INDEX_SHARE
         return found
 
-    def _present(self, pair: FourTuple) -> Managed | None:
-        return self.find(pair) if self._table.get(pair) else None
+    def _named(self, token: bytes) -> list[Managed]:
+        """Those of that token that are still there.  The others would hide one that has come back to this host."""
+        found = []
+        for pair in self._tokens.lookup(token):
+            managed = self.find(pair) if self._table.get(pair) else None
+            if managed:
+                found.append(managed)
+            else:
+                self._forget_token(pair)
+        return found
+
+    def _forget_token(self, pair: FourTuple) -> None:
+        self._tokens.remove(pair)
+        self._indexed.pop(pair, None)
+        if pair in self._proved:
+            self._proofs.remove(self._proved.pop(pair)[0])
 
     def _index(self) -> None:
         """Gives connections without a token one."""
         self._indexed_at, _ = self._switchboard.counters()
         present = {pair: negotiated for pair, negotiated, _ in self._table}
         for pair in self._indexed.keys() - present.keys():
-            self._tokens.remove(pair)
-            self._unprove(pair)
-            del self._indexed[pair]
+            self._forget_token(pair)
         for pair, negotiated in present.items():
             if self._indexed.get(pair) != negotiated:
                 self._indexed[pair] = negotiated
@@ -147,10 +188,6 @@ class Registry:
     def _prove(self, pair: FourTuple, negotiated: Negotiated, name: bytes, accepted: int) -> None:
         self._proofs.put(name, accepted, negotiated.ni, negotiated.na, self._keyring.secret(negotiated))
         self._proved[pair] = (name, accepted)
-
-    def _unprove(self, pair: FourTuple) -> None:
-        if pair in self._proved:
-            self._proofs.remove(self._proved.pop(pair)[0])
 
     def __contains__(self, tuple_: FourTuple) -> bool:
         """Has this connection moved, or is it about to?"""

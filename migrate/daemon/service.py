@@ -22,6 +22,7 @@ from migrate.core import (
     MigrateSyn,
     Move,
     OptionError,
+    Position,
     Rst,
     Segment,
     SegmentError,
@@ -31,6 +32,7 @@ from migrate.core import (
     migrate_option,
 )
 from migrate.core.answering import refusal
+from migrate.daemon.adoption import Adoptions
 from migrate.daemon.control import Control, RequestError
 from migrate.daemon.effects import Effects
 from migrate.daemon.events import EventLog
@@ -105,6 +107,7 @@ class Service:
         self._reports: list[bytes] = []
         self._ring = self._programs.reports(self._reports.append)
         self._look_again: asyncio.TimerHandle | None = None
+        self.adoptions = Adoptions(self)
         self._control: Control | None = None
         self._stopped = asyncio.Event()
 
@@ -143,7 +146,7 @@ class Service:
             if managed is None:
                 continue
             if self.probe(pair) is None:
-                self._over(managed)
+                self.over(managed)
                 continue
             if managed.machine.state is State.ESTABLISHED:
                 self._switchboard.mark(pair, remove=maps.WATCH_ALL)  # it may have died between a rebind and its end
@@ -176,7 +179,7 @@ class Service:
         managed = pending or self.registry.find(tuple_)
         if managed is None:
             return
-        position = self.probe(managed.machine.tuple)
+        position = self._position(managed)
         if position is None:
             return
         if reason == maps.REPORT_SYNACK:
@@ -184,18 +187,24 @@ class Service:
                 # Sent before 6, on an earlier stay of ours: 7 does not mention it, and the peer sends it again.  Fed to
                 # the kernel, it would lie beyond what the peer has sent anew, and ACKs of it would be refused there.
                 managed.held.pop(tuple_, None)
-            self.effects.step(managed, SynAck(segment, position.core()))
+            self.effects.step(managed, SynAck(segment, position))
         elif reason == maps.REPORT_RST:
             asking = managed.machine.state is State.SYN_SENT
-            self.effects.step(managed, Rst(segment, position.core()))
+            self.effects.step(managed, Rst(segment, position))
             if asking and managed.machine.state is State.SUSPENDED:
                 managed.refused.add(tuple_.local_ip)
         elif reason == maps.REPORT_HELD and segment.flags & ACK and not segment.flags & SYN:
             if self._switchboard.holds(tuple_):
                 managed.held.setdefault(tuple_, []).append(segment)
-                self.effects.step(managed, Ack(segment, position.core()))
+                self.effects.step(managed, Ack(segment, position))
             elif tuple_ == managed.machine.tuple:
                 self.effects.feed(segment)  # it was on its way to us when the pair was released
+
+    def _position(self, managed: Managed) -> Position | None:
+        if managed.newcomer is not None:
+            return managed.newcomer.position
+        position = self.probe(managed.machine.tuple)
+        return position.core() if position else None
 
     # -- what comes from the host's interfaces -----------------------------------------------------------
 
@@ -358,10 +367,11 @@ class Service:
         for managed in self.registry.managed():
             # A socket that we built has no cgroup of ours to tell of its end.
             if self.registry.closed(managed) or self.probe(managed.machine.tuple) is None:
-                self._over(managed)
+                self.over(managed)
         asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
-    def _over(self, managed: Managed) -> None:
+    def over(self, managed: Managed) -> None:
+        """Its socket is gone."""
         self.effects.step(managed, Gone())
         self._table.remove(managed.machine.tuple)
         self.registry.forget(managed)

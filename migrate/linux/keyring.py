@@ -51,10 +51,12 @@ class Keyring:
     def secret(self, negotiated: Negotiated) -> bytes:
         """K of one connection.  The curve arithmetic is done once for each pair of key pairs.
 
-        The insecure variant's is all zero.  Raises KeyError where our private key is gone, and `BadKey` where the
-        peer's is no point of the curve."""
+        The insecure variant's is all zero; that of a connection which this host has taken over is written down.
+        Raises KeyError where our private key is gone, and `BadKey` where the peer's is no point of the curve."""
         if negotiated.insecure:
             return INSECURE_SECRET
+        if negotiated.adopted:
+            return negotiated.own_key
         index = (negotiated.key_number, negotiated.peer_key)
         if index not in self._secrets:
             private = self._private.get(negotiated.key_number.to_bytes(4, "little"))

@@ -26,7 +26,7 @@ WATCH_MUTE_OUT, WATCH_MUTE_IN, WATCH_HOLD, WATCH_SYNACK = 1, 2, 4, 8
 WATCH_ALL = 15
 HANDSHAKE_MARK = 0x4D494752
 REPORT_MIGRATE_SYN, REPORT_RST, REPORT_SYNACK, REPORT_HELD, REPORT_CURVE = 1, 2, 3, 4, 5
-HS_INITIATOR, HS_SENT_KEY, HS_PEER_KEY, HS_INSECURE = 1, 2, 4, 8
+HS_INITIATOR, HS_SENT_KEY, HS_PEER_KEY, HS_INSECURE, HS_ADOPTED = 1, 2, 4, 8, 16
 HS_ESTABLISHED, HS_LEAVING = 32, 64
 KEY_SLOTS = 4
 SEED_WORDS = 11
@@ -82,17 +82,23 @@ class Negotiated:
     own_key: bytes
     peer_key: bytes
     insecure: bool = False  # without keys: K is all zero
+    adopted: bool = False  # taken over from another host: `own_key` is the secret K itself
 
     def pack(self) -> bytes:
         flags = HS_SENT_KEY | HS_PEER_KEY | (HS_INITIATOR if self.initiator else 0)
-        flags |= HS_INSECURE if self.insecure else 0
+        flags |= (HS_INSECURE if self.insecure else 0) | (HS_ADOPTED if self.adopted else 0)
         return HANDSHAKE.pack(self.ni, flags, self.na, self.key_number, self.own_key, self.peer_key)
 
     @classmethod
     def unpack(cls, raw: bytes) -> Negotiated:
         ni, flags, na, key_number, own_key, peer_key = HANDSHAKE.unpack_from(raw)
-        insecure = bool(flags & HS_INSECURE)
-        return cls(ni, na, key_number, bool(flags & HS_INITIATOR), own_key, peer_key, insecure)
+        insecure, adopted = bool(flags & HS_INSECURE), bool(flags & HS_ADOPTED)
+        return cls(ni, na, key_number, bool(flags & HS_INITIATOR), own_key, peer_key, insecure, adopted)
+
+    @classmethod
+    def of_another_host(cls, ni: int, na: int, k: bytes) -> Negotiated:
+        """What a replica knows of a connection whose server it becomes; `k` has 25 bytes."""
+        return cls(ni, na, 0, False, k, bytes(len(k)), adopted=True)
 
 
 class Connections:

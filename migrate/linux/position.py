@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from migrate.core import FourTuple, Position, TcpState
+from migrate.core import FourTuple, Position, TcpState, seq
 from migrate.linux.libbpf import Runner
 from migrate.linux.maps import TUPLE, pack_tuple
 
 SOCK_BINDADDR_LOCK, SOCK_BINDPORT_LOCK = 4, 8
 _PADDING = 14
-_POSITION = struct.Struct("=15I")
+_POSITION = struct.Struct("=16I")
 _NO_SCALE = 255
 
 
@@ -33,6 +33,7 @@ class SocketPosition:
     family: int
     scale: int
     locks: int
+    backlog: int  # bytes that have arrived and are not in rcv_nxt yet: its program has the socket's lock
 
     @property
     def window_scale(self) -> int | None:
@@ -50,7 +51,10 @@ class SocketPosition:
         return bool(self.locks & SOCK_BINDPORT_LOCK)
 
     def core(self) -> Position:
-        return Position(self.snd_una, self.snd_nxt, self.rcv_nxt, self.rcv_wnd, TcpState(self.state))
+        # The window was offered with the last ACK; what has come since is within it.  Said anew as it was then, it would
+        # invite bytes beyond its end, and a kernel drops those (6.17 and later even where it has room).
+        window = max(0, seq.diff(seq.add(self.rcv_wup, self.rcv_wnd), self.rcv_nxt))
+        return Position(self.snd_una, self.snd_nxt, self.rcv_nxt, window, TcpState(self.state))
 
 
 class Probe:

@@ -79,6 +79,27 @@ FAULTS = [
         (with_(test_requests.test_without_p_s_must_lie_in_the_window_around_rcv_nxt, RCV + WINDOW),),
     ),
     Fault(
+        "a server follows a replica's request",
+        answering.on_migrate_syn,
+        "option.preload and not c.initiator",
+        "False",
+        (test_answering.test_a_server_takes_no_replica_for_its_peer,),
+    ),
+    Fault(
+        "6 says what was there before the old pair was silent",
+        answering.as_of,
+        "_numbers(c, accepted.preload, position)",
+        "(accepted.seq, accepted.ack, accepted.window)",
+        (test_answering.test_6_says_what_is_here_once_the_old_pair_is_silent,),
+    ),
+    Fault(
+        "an answer of another request gets the numbers of now",
+        answering.as_of,
+        "(answer.seq, answer.ack) != (accepted.seq, accepted.ack)",
+        "False",
+        (test_answering.test_only_the_answer_to_the_accepted_request_gets_the_numbers_of_now,),
+    ),
+    Fault(
         "a replica must have a fresh S",
         answering.on_migrate_syn,
         "not option.preload and",
@@ -97,9 +118,9 @@ FAULTS = [
     ),
     Fault(
         "6 has the sequence number snd_una",
-        answering._syn_ack,
-        "own = rules.syn_number(number, position, c.highest)",
-        "own = position.snd_una",
+        answering._numbers,
+        "rules.syn_number(number, position, c.highest),",
+        "position.snd_una,",
         (test_answering.test_6_says_what_data_is_here, with_(test_stories.test_5_6_7_and_then_data, 4, "break", 0)),
     ),
     Fault(

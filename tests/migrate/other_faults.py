@@ -166,8 +166,8 @@ FAULTS = [
     Fault(
         "what 6 acknowledges is sent again",
         moving._follow,
-        "Rebind(c.tuple, new, segment.ack, None",
-        "Rebind(c.tuple, new, position.snd_una, None",
+        "Rebind(c.tuple, new, segment.ack, window",
+        "Rebind(c.tuple, new, position.snd_una, window",
         (
             test_moving.test_6_leads_to_the_rebind_and_7,
             test_stories.test_what_has_arrived_is_not_sent_again,
@@ -204,8 +204,8 @@ FAULTS = [
     Fault(
         "a replica keeps its own rcv_nxt",
         moving._follow,
-        "seq.add(segment.seq, 1) if preload else None",
-        "None",
+        "(seq.add(segment.seq, 1), segment.window) if preload",
+        "(None, segment.window) if preload",
         (test_moving.test_a_replica_sends_p_and_takes_its_numbers_from_6,),
     ),
     Fault(

@@ -15,6 +15,7 @@ from migrate.core import (
     Arm,
     Direction,
     Disarm,
+    Expired,
     FourTuple,
     Hold,
     MoveAgain,
@@ -238,6 +239,36 @@ def test_a_replica_is_believed_with_a_stale_s() -> None:
     rebind = one(Rebind, c.handle(sacked([(UNA + 100, UNA + 200)])))
     assert rebind.preload
     assert rebind.sacked == ()
+
+
+def test_a_server_takes_no_replica_for_its_peer() -> None:
+    """A replica's request, recorded on its way to the client, would else lead the replaced server to anybody."""
+    c = connection()
+    c.initiator = False
+    assert only_ignored(c.handle(asked(preload=True)))
+    assert c.accepted_count == 0
+    assert of(SendSynAck, c.handle(asked()))
+
+
+def test_6_says_what_is_here_once_the_old_pair_is_silent() -> None:
+    """The server that is replaced has not stopped: what came of it between the look at the socket and the silence is
+    acknowledged in 6, and in its repetitions."""
+    c = connection()
+    answer = one(SendSynAck, c.handle(asked(s=0, preload=True)))
+    later = position(rcv_nxt=RCV + 30_000)
+    now = c.answer_as_of(answer, later)
+    assert (now.tuple, now.seq, now.ack) == (PEER_MOVED, UNA - 1, RCV + 30_000)
+    assert one(SendSynAck, c.handle(Expired(Timer.RETRANSMIT))) == now
+
+
+def test_only_the_answer_to_the_accepted_request_gets_the_numbers_of_now() -> None:
+    c = connection()
+    answer = one(SendSynAck, c.handle(asked(s=0, preload=True)))
+    other = replace(answer, ack=answer.ack + 1)
+    assert c.answer_as_of(other, position(rcv_nxt=RCV + 30_000)) == other
+    c.handle(acked())
+    rebound(c)
+    assert c.answer_as_of(answer, position(rcv_nxt=RCV + 30_000)) == answer
 
 
 def test_without_p_the_out_of_order_queue_survives() -> None:

@@ -285,7 +285,7 @@ def test_a_replica_sends_p_and_takes_its_numbers_from_6() -> None:
     assert (syn.seq, syn.option.preload) == (0, True)
     assert syn.option.request == proof(0, 0x81, 1)
     rebind = one(Rebind, c.handle(answered(number=9000, ack=8000, where=stale)))
-    assert rebind == Rebind(OLD, MOVED, 8000, None, preload=True, acknowledge=True, rcv_nxt=9001)
+    assert rebind == Rebind(OLD, MOVED, 8000, 500, preload=True, acknowledge=True, rcv_nxt=9001)
 
 
 def test_without_p_the_same_answer_is_not_believed() -> None:

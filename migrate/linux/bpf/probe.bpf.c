@@ -25,6 +25,7 @@ struct position {
 	__u32 family;		/* AF_INET or AF_INET6, of the socket itself */
 	__u32 window_scale;	/* of the windows that it offers; NO_SCALE where none was negotiated */
 	__u32 locks;		/* SOCK_BINDADDR_LOCK 4: its program bound an address; SOCK_BINDPORT_LOCK 8: a port */
+	__u32 backlog;		/* bytes that have arrived, and wait for its program to let go of the socket's lock */
 };
 
 struct frame {
@@ -46,6 +47,9 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
+	struct {
+		int len;
+	} __attribute__((preserve_access_index)) sk_backlog;
 	__u8 sk_userlocks : 4;
 } __attribute__((preserve_access_index));
 
@@ -112,6 +116,7 @@ int position(struct __sk_buff *skb)
 		frame->position.family = ((struct sock *)tcp)->__sk_common.skc_family;
 		frame->position.window_scale = BPF_CORE_READ_BITFIELD(options, wscale_ok) ?
 			BPF_CORE_READ_BITFIELD(options, rcv_wscale) : NO_SCALE;
+		frame->position.backlog = ((struct sock *)tcp)->sk_backlog.len;
 		frame->position.locks = BPF_CORE_READ_BITFIELD((struct sock *)tcp, sk_userlocks);
 	}
 	bpf_sk_release(sk);

@@ -53,6 +53,7 @@ struct handshake {
 #define HS_SENT_KEY 2		/* our MP has left */
 #define HS_PEER_KEY 4		/* the peer's MP has come */
 #define HS_INSECURE 8		/* both without a key */
+#define HS_ADOPTED 16		/* taken over from another host: own_key is the secret K itself */
 #define HS_ESTABLISHED 32	/* in a place: the connection is there, and lives */
 #define HS_LEAVING 64		/* and is on its way to the table */
 

@@ -1,0 +1,95 @@
+"""A real curl, a real nginx behind each wedge, and servers that die: every byte arrives, once."""
+
+from __future__ import annotations
+
+import hashlib
+
+from scenarios.programs import checksum
+from tests.failover.house import OUT, PATIENCE_SECONDS, House, Reader, clear, house, until
+from tests.topologies.inside import in_sandbox
+
+SIZE = 3_000_000
+RATE = 20e6
+
+
+@in_sandbox
+def test_a_download_outlives_its_server() -> None:
+    """sA's wedge is killed with -9 in the middle; sB goes on from exactly the next byte."""
+    with house(rate_bps=RATE) as place:
+        wanted = place.file("object", SIZE)
+        for name in place.servers:
+            place.serve(name)
+            place.wedge(name)
+        target = OUT / "got"
+        download = place.curl("object", target)
+        download.wait_for(SIZE // 4, PATIENCE_SECONDS)
+        place.wedges["sB"].knows()
+        place.wedges["sA"].kill()
+        assert place.wedges["sB"].pronounce("sA") == 1
+        place.wedges["sB"].wait_event("taken-over")
+        assert download.received < SIZE
+        assert download.finish(PATIENCE_SECONDS) == 0
+        assert checksum(target) == wanted
+
+
+PAD = "x" * 3000
+MORE = f"""location /padded/ {{ {"".join(f"add_header X-Pad-{number} {PAD}; " for number in range(8))}}}
+ location /included/ {{ ssi on; ssi_types *; }}
+ location /untagged/ {{ etag off; }}"""
+
+
+def furnished(place: House) -> dict[str, str]:
+    """Files in every folder on every replica, nginx and a wedge on each; checksums by name."""
+    found = {}
+    for server in place.servers:
+        place.serve(server, more=MORE)
+        place.wedge(server)
+    for folder in ("", "padded/", "included/", "untagged/"):
+        for name, size in (("small", 1_000), ("large", 300_000)):
+            found[folder + name] = place.file(folder + name, size, seed=len(folder) + size)
+    return found
+
+
+def body(stream: bytes, wanted: str, status: int = 200) -> None:
+    """The stream is one answer: one head, and the object."""
+    head, _, rest = stream.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), head
+    assert stream.count(b"HTTP/1.1 ") == 1
+    assert hashlib.sha256(rest).hexdigest() == wanted, f"{len(rest)} bytes of body"
+
+
+@in_sandbox
+def test_wherever_in_the_answer_the_client_is() -> None:
+    """In the head, at its end, in the body, at the very end: the wrong server is pronounced dead, another goes on."""
+    for version in (4, 6):
+        with house() as place:
+            sums = furnished(place)
+            reader = Reader(place.client)
+            moves = 0
+            for name in ("padded/large", "padded/small", "large", "small"):
+                number = reader.connect(version=version)
+                reader.get(number, name, "Connection: close")
+                whole = reader.read(number)
+                reader("end", number)
+                body(whole, sums[name])
+                head = whole.index(b"\r\n\r\n") + 4
+                for position in (1, head // 3, head - 1, head, head + 1, head + 999, len(whole) - 1):
+                    if name == "large" and position > head:
+                        position = len(whole) // 2
+                    number = reader.connect(version=version, buffer=4096)
+                    # One that the client's buffer holds to its end must not have closed before it is taken over.
+                    closes = position % 2 and position < len(whole) - 20_000
+                    reader.get(number, name, *(["Connection: close"] if closes else []))
+                    first = reader.read(number, position)
+                    place.wedges["sB"].knows()
+                    place.wedges["sB"].pronounce("sA")
+                    moves += 1
+                    place.wedges["sB"].wait_event("taken-over", moves)
+                    place.wedges["sA"].wait_event("taken-by-another", moves)
+                    body(first + reader.read(number, len(whole) + 5 * (not closes) - position), sums[name])
+                    reader("end", number)
+                    until(lambda: place.wedges["sB"].ask(do="status")["connections"] == 0, "sB has ended it")
+            assert len(place.wedges["sB"].events("taken-over")) == moves
+            inside = [event for event in place.wedges["sB"].events("taken-over") if 0 < event["position"] < 24_000]
+            assert len(inside) >= 4, "few were taken over within their heads: this shows little"
+        clear()
