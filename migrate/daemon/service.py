@@ -48,8 +48,6 @@ from migrate.linux.sockdiag import STATE_NAMES, SocketEntry, tcp_sockets
 from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
 
-# The eBPF side acts for a daemon that has been heard of within so long.
-PROMISE_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
 PAUSE_SECONDS = 0.002
 
@@ -345,7 +343,7 @@ class Service:
 
     def _tick(self) -> None:
         self.keyring.rotate()
-        self._switchboard.promise(PROMISE_SECONDS)
+        self._switchboard.promise(maps.PROMISE_SECONDS)
         asyncio.get_running_loop().call_later(min(1.0, self._options.key_interval), self._tick)
 
     def _sweep(self) -> None:

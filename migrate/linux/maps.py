@@ -37,6 +37,8 @@ REPORT = struct.Struct("=IIQ")
 PROOF = struct.Struct("=III25s3x")
 TOKEN_BYTES = 8
 PRIVATE_KEY_BYTES = 24
+# The eBPF side acts for a daemon that has been heard of within so long.
+PROMISE_SECONDS = 5.0
 
 _MAPPED = bytes(10) + b"\xff\xff"
 
@@ -99,6 +101,10 @@ class Connections:
         for key, value in self._table.items():
             negotiated = Negotiated.unpack(value)
             yield unpack_tuple(key), negotiated, self._state(key, negotiated)
+
+    def state(self, tuple_: FourTuple, negotiated: Negotiated) -> bytes:
+        """Of a connection whose socket need not have that address pair at present."""
+        return self._state(pack_tuple(tuple_), negotiated)
 
     def get(self, tuple_: FourTuple) -> tuple[Negotiated, bytes] | None:
         key = pack_tuple(tuple_)

@@ -246,7 +246,7 @@ def sweep(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.linux.every_call", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.linux.every_call", description=(__doc__ or "").split(":")[0])
     parser.add_argument("situations", nargs="*", metavar="SITUATION", help=f"of {', '.join(SITUATIONS)} (default: all)")
     parser.add_argument("--whom", choices=(WORKER, DAEMON), help="who is killed (default: one after the other)")
     parser.add_argument("--victim", choices=("one", "two"), help="the mover or the answerer (default: both)")
@@ -269,8 +269,9 @@ def main(arguments: list[str] | None = None) -> int:
                             calls[death.call] += 1
                         total += calls.total()
                         took = time.monotonic() - began
-                        print(f"{name}, {victim}'s {whom}, {phase.value}: {calls.total()} deaths in {took:.0f} s, "
-                              f"before {', '.join(f'{call} {n}' for call, n in calls.most_common())}", flush=True)  # fmt: skip
+                        which = ", ".join(f"{call} {count}" for call, count in calls.most_common())
+                        where = f"{name}, {victim}'s {whom}, {phase.value}"
+                        print(f"{where}: {calls.total()} deaths in {took:.0f} s, before {which}", flush=True)
                 lab.clear()
     print(f"{total} deaths; no program stands still, no byte is lost")
     return 0

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.linux import lab
 
-JOURNAL = "/memfd:migrate-journal"
+JOURNAL = ".journal"
 
 _SYSCALL, _DETACH, _SEIZE, _INTERRUPT, _GET_SYSCALL_INFO = 24, 17, 0x4206, 0x4207, 0x420E
 _TRACESYSGOOD, _WALL = 1, 0x40000000
@@ -95,7 +95,7 @@ def _ptrace(request: int, pid: int, address: int = 0, data: int = 0) -> int:
 def journal_of(pid: int) -> int:
     """The descriptor of its journal."""
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        if os.readlink(link).startswith(JOURNAL):
+        if os.readlink(link).endswith(JOURNAL):
             return int(link.name)
     raise AssertionError(f"process {pid} has no journal")
 
