@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -40,6 +41,7 @@ class Stage:
 
     place: lab.Lab
     programs: dict[str, lab.Talker]
+    module: str = MODULE
     here: dict[int, int] = field(default_factory=lambda: dict.fromkeys(lab.VERSIONS, 1))
 
     @property
@@ -168,8 +170,6 @@ SITUATIONS: dict[str, type[Situation]] = {each.name: each for each in (Queues, B
 
 def fill(sender: lab.Talker, receiver: lab.Talker, number: int) -> int:
     """As much as fits; how many bytes."""
-    import socket
-
     receiver("set_option", number, socket.SOL_SOCKET, socket.SO_RCVBUF, FILLED["receive"])
     sender("set_option", number, socket.SOL_SOCKET, socket.SO_SNDBUF, FILLED["send"])
     sent = int(sender("fill", number, 1 << 24))
@@ -207,7 +207,7 @@ def die(stage: Stage, kind: type[Situation], victim: str, version: int, place: P
         if death is not None:
             if whom == DAEMON:
                 daemon.process.wait()
-                daemon = stage.place.start(victim, module=MODULE)
+                daemon = stage.place.start(victim, module=stage.module)
             else:
                 daemon.wait_ready()
         situation.check()
@@ -220,10 +220,10 @@ def die(stage: Stage, kind: type[Situation], victim: str, version: int, place: P
 
 
 @contextlib.contextmanager
-def staged() -> Iterator[Stage]:
-    with lab.lab(module=MODULE) as place:
+def staged(module: str = MODULE) -> Iterator[Stage]:
+    with lab.lab(module=module) as place:
         client, server = lab.talkers(place)
-        yield Stage(place, {"one": client, "two": server})
+        yield Stage(place, {"one": client, "two": server}, module)
 
 
 def sweep(
