@@ -64,6 +64,7 @@ class Situation(ABC):
     name: ClassVar[str]
     victims: ClassVar[tuple[str, ...]] = ("one", "two")
     versions: ClassVar[tuple[int, ...]] = lab.VERSIONS
+    patience: ClassVar[float] = lab.PATIENCE_SECONDS
 
     def __init__(self, stage: Stage, version: int) -> None:
         self.stage, self.version = stage, version
@@ -81,6 +82,11 @@ class Situation(ABC):
     @abstractmethod
     def check(self) -> None:
         """Every byte arrives."""
+
+    def receives(self, talker: lab.Talker, count: int) -> None:
+        talker.start("receive", self.number, count)
+        said = talker.answer(self.patience)
+        assert said == "right", said
 
     def end(self) -> None:
         for talker in self.stage.ends:
@@ -106,8 +112,7 @@ class Queues(Situation):
 
     def check(self) -> None:
         for talker in self.stage.ends:
-            said = talker("receive", self.number, 2 * QUEUED)
-            assert said == "right", said
+            self.receives(talker, 2 * QUEUED)
         lab.both_ways(self.client, self.server, self.number)
 
 
@@ -136,8 +141,8 @@ class Halves(Situation):
         yield
 
     def check(self) -> None:
-        assert self.client("receive", self.number, self.count) == "right"
-        assert self.server("receive", self.number, QUEUED) == "right"
+        self.receives(self.client, self.count)
+        self.receives(self.server, QUEUED)
         assert self.server("at_end", self.number) is True
         lab.say(self.server, self.client, self.number, QUEUED)
         self.server("shutdown", self.number)
@@ -158,7 +163,7 @@ class Orphan(Situation):
         yield
 
     def check(self) -> None:
-        assert self.client("receive", self.number, self.count) == "right"
+        self.receives(self.client, self.count)
         assert self.client("at_end", self.number) is True
 
     def end(self) -> None:

@@ -8,5 +8,5 @@ from migrate.linux.journal import Journal
 
 if __name__ == "__main__":
     guardian.TRIES = 1_000_000
-    Journal.image = lambda *_: None  # type: ignore[method-assign,assignment]
+    Journal.image = lambda *_: None  # type: ignore[method-assign]
     sys.exit(migrated.main())

@@ -16,7 +16,7 @@ REBUILDING = 80
 @in_sandbox
 def test_a_worker_that_dies_in_a_rebind() -> None:
     with staged() as stage:
-        for kind, victim, stride, offset in ((Queues, "one", 9, 1), (Queues, "two", 9, 5), (Orphan, "two", 11, 7)):
+        for kind, victim, stride, offset in ((Queues, "one", 12, 1), (Queues, "two", 12, 6), (Orphan, "two", 16, 9)):
             deaths = list(sweep(stage, kind, victim, WORKER, Phase.REBIND, stride, offset))
             assert len(deaths) >= 80 // stride, deaths
 
@@ -24,7 +24,7 @@ def test_a_worker_that_dies_in_a_rebind() -> None:
 @in_sandbox
 def test_a_worker_and_its_guardian_that_die_in_a_rebind() -> None:
     with staged() as stage:
-        for kind, victim, stride, offset in ((Queues, "two", 13, 2), (Bound, "one", 13, 11), (Halves, "one", 13, 8)):
+        for kind, victim, stride, offset in ((Queues, "two", 20, 4), (Bound, "one", 20, 18), (Halves, "one", 20, 11)):
             deaths = list(sweep(stage, kind, victim, DAEMON, Phase.REBIND, stride, offset))
             assert len(deaths) >= 80 // stride, deaths
 
@@ -32,13 +32,14 @@ def test_a_worker_and_its_guardian_that_die_in_a_rebind() -> None:
 @in_sandbox
 def test_a_worker_that_dies_in_a_handshake() -> None:
     with staged() as stage:
-        for victim, offset in (("one", 3), ("two", 8)):
-            deaths = list(sweep(stage, Queues, victim, WORKER, Phase.HANDSHAKE, 15, offset))
-            assert len(deaths) >= 80 // 15, deaths
+        for victim, offset in (("one", 3), ("two", 13)):
+            deaths = list(sweep(stage, Queues, victim, WORKER, Phase.HANDSHAKE, 20, offset))
+            assert len(deaths) >= 80 // 20, deaths
 
 
 @in_sandbox
 def test_a_daemon_that_forgets_what_it_takes_apart_is_found_out() -> None:
+    Queues.patience = 3.0
     with staged("tests.linux.forgetful") as stage:
         with pytest.raises(AssertionError, match=f"death of one's worker at rebind {REBUILDING}"):
             list(sweep(stage, Queues, "one", WORKER, Phase.REBIND, offset=REBUILDING - 1))
