@@ -347,8 +347,9 @@ class Service:
         asyncio.get_running_loop().call_later(min(1.0, self._options.key_interval), self._tick)
 
     def _sweep(self) -> None:
-        self._switchboard.sweep()
+        self._switchboard.sweep(self.registry.spoken_of(), 2 * self._options.msl)
         self._table.sweep()
+        self.registry.tidy()
         self.keyring.forget({negotiated.key_number for _, negotiated, _ in self.registry.all()})
         for managed in self.registry.managed():
             # A socket that we built has no cgroup of ours to tell of its end.

@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from migrate.core import FourTuple
@@ -230,9 +230,16 @@ class Switchboard:
         raw = self._watches.get(pack_tuple(tuple_))
         return bool(raw and WATCH.unpack(raw)[0] & WATCH_HOLD)
 
-    def sweep(self) -> None:
-        """Forgets entries whose time is over."""
+    def sweep(self, known: Collection[FourTuple], seconds: float) -> None:
+        """Forgets entries whose time is over.  Those of pairs that are not `known` have so many seconds left: a daemon
+        marked them and was killed before their connection ended."""
         now = time.monotonic_ns()
+        last = now + int(seconds * 1e9)
+        for key in self._until.keys() - {pack_tuple(pair) for pair in known}:
+            raw = self._watches.get(key)
+            if raw and WATCH.unpack(raw)[1] > last:
+                self._watches.set(key, WATCH.pack(WATCH.unpack(raw)[0], last))
+                self._until[key] = last
         for key in [key for key, until in self._until.items() if until < now]:
             self._watches.delete(key)
             del self._until[key]
