@@ -50,6 +50,8 @@ from migrate.linux.wire import Wire
 
 SWEEP_SECONDS = 60.0
 PAUSE_SECONDS = 0.002
+UNDER_WAY = (State.SYN_SENT, State.SYN_RCVD, State.MIGRATE_WAIT, State.SUSPENDED)
+"""In these a daemon that is soon started again has something to go on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ class Service:
         self._look(settled=True)
         print("ready", flush=True)
         await self._stopped.wait()
-        self._switchboard.promise(0)
+        if not any(managed.machine.state in UNDER_WAY for managed in self.registry.managed()):
+            self._switchboard.promise(0)  # else the kernel would answer a handshake's next segment by RST
         self._control.close()
         self._route.close()
 

@@ -172,8 +172,7 @@ class Soak:
     def _walk(self, stage: Stage, transfers: Transfers, walk: Walk) -> None:
         end = self._began + 60 * self._document.minutes
         length = min(CYCLE_SECONDS, 60 * self._document.minutes)
-        transfers.start()
-        stage.settle()
+        walk.begin()
         while time.monotonic() < end:
             into_cycle = (time.monotonic() - self._began) % length
             walk.episode(kills=into_cycle < (1 - CALM_SHARE) * length)

@@ -29,8 +29,8 @@ PREFIX = {4: "10.0.0.", 6: "fd00::"}
 FIRST = {"mobile": 11, "server": 21}
 ADDRESSES = 8
 RATE_BPS, DELAY_S, QUEUE_PACKETS = 16e6, 0.004, 120
-MSL_SECONDS = 2.0
-"""So that what is remembered of old address pairs can be seen to be forgotten."""
+MSL_SECONDS = 15.0
+"""Two of them are longer than any outage, and short enough for what is remembered of old pairs to be forgotten soon."""
 PATIENCE_SECONDS = 60.0
 TRIES, WITHIN_SECONDS = 4, 11.0
 """A guardian whose worker dies more often gives up, as it should: here kills keep below that."""

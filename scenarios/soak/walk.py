@@ -49,6 +49,11 @@ class Walk:
         self._settle()
         self.counts["episodes"] += 1
 
+    def begin(self) -> None:
+        """Starts the transfers that are not going on.  Raises `Broken`."""
+        if self._transfers.start():
+            self._wait_connected()
+
     def rest(self) -> None:
         """No more losses."""
         self._stage.lose(0.0)
@@ -121,9 +126,7 @@ class Walk:
                 raise Broken(f"{what} has not come forward in {PATIENCE_SECONDS:.0f} s")
             time.sleep(0.02)
         self._transfers.collect()
-        started = self._transfers.start()
-        if started:
-            self._wait_connected()
+        self.begin()
 
     def _wait_connected(self) -> None:
         """New connections are Migrate's before anything moves again: their handshakes may have lost packets."""

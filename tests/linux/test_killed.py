@@ -263,3 +263,23 @@ def test_the_new_address_has_gone_when_the_next_daemon_comes() -> None:
             lab.both_ways(client, server, 0)
             assert client("names", 0)[0] == lab.address(4, 12)
         lab.clear()
+
+
+@in_sandbox
+def test_a_daemon_that_is_restarted_in_a_handshake_is_not_taken_for_a_refusal() -> None:
+    """Segment 6 comes while there is none: the kernel, which knows nothing of 5, must not answer it by RST."""
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        for number, version in enumerate(lab.VERSIONS):
+            lab.connect(client, server, version)
+            two = place.daemons["two"].worker
+            os.kill(two, signal.SIGSTOP)
+            place.replace(place.one, version, 1, 11)
+            place.daemons["one"].wait_event("migrating", number + 1)
+            assert place.daemons["one"].stop() == 0
+            os.kill(two, signal.SIGCONT)
+            place.daemons["two"].wait_event("answered", number + 1)
+            place.start("one")
+            place.daemons["two"].wait_event("migrated", number + 1)
+            lab.both_ways(client, server, number)
+        assert not place.daemons["two"].events("waiting")
