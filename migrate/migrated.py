@@ -12,13 +12,14 @@ from typing import TextIO
 
 from migrate.core import SynNumber
 from migrate.daemon.control import claim
-from migrate.daemon.guardian import guard
+from migrate.daemon.guardian import guard, recover
 from migrate.daemon.service import Options, Service
 from migrate.linux.journal import Journal
 from migrate.linux.programs import SetupError
 
 HIGHEST_PRIORITY = -20
 DEFAULT_PINS = Path("/sys/fs/bpf")
+DEFAULT_JOURNALS = Path("/run")
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -31,6 +32,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         help="cgroup v2 directory of the programs to serve (not of migrated itself)",
     )
     add("--pins", type=Path, help="where its eBPF maps are pinned (default: below /sys/fs/bpf, by network namespace)")
+    add(
+        "--journal",
+        type=Path,
+        help="where a rebind under way is written down (default: below /run, by network namespace); the next migrated "
+        "finishes it should this one be killed, so the file must outlive it, and is better gone at the next boot",
+    )
     add("--events", type=Path, help="append each event to this file as a line of JSON")
     add(
         "--keylog",
@@ -116,13 +123,25 @@ def main(argv: list[str] | None = None) -> int:
         with contextlib.suppress(PermissionError):  # a container without CAP_SYS_NICE: slower, not wrong
             os.setpriority(os.PRIO_PROCESS, 0, HIGHEST_PRIORITY)
         claim().close()  # a second daemon is turned away before it touches anything
-        (options.cgroup / "cgroup.freeze").write_text("0")  # in case a guardian and its worker died in a rebind
+        journal = _journal(arguments.journal or DEFAULT_JOURNALS / f"migrate-{namespace}.journal")
+        recover(journal, options.cgroup, options.pins)  # in case a guardian and its worker died in a rebind
+        (options.cgroup / "cgroup.freeze").write_text("0")
         if arguments.unload:
-            return asyncio.run(_unload(options))
-        return guard(lambda journal: _work(options, journal), options.cgroup, options.pins)
+            status = asyncio.run(_unload(options))
+        else:
+            status = guard(lambda journal: _work(options, journal), journal, options.cgroup, options.pins)
+        journal.remove()
+        return status
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _journal(path: Path) -> Journal:
+    try:
+        return Journal(path)
+    except OSError as error:
+        raise SetupError(f"cannot use {path} ({error.strerror}): name another file by --journal") from error
 
 
 def _work(options: Options, journal: Journal) -> int:

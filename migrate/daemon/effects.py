@@ -122,7 +122,9 @@ class Effects:
             case Mute(pair):
                 self._drop(managed, pair)
                 self._registry.pending.pop(pair, None)
-                mark(pair, add=WATCH_MUTE_OUT | WATCH_MUTE_IN, remove=WATCH_HOLD | WATCH_SYNACK)
+                # One that the connection has left: what is still on its way there has died out by then.
+                lasts = {} if pair == managed.machine.tuple else {"seconds": 2 * managed.machine.msl}
+                mark(pair, add=WATCH_MUTE_OUT | WATCH_MUTE_IN, remove=WATCH_HOLD | WATCH_SYNACK, **lasts)
             case Unmute(pair):
                 self._feed(managed, pair)
                 self._registry.pending.pop(pair, None)

@@ -1,7 +1,7 @@
 """The parent of the daemon's worker: finishes or undoes what a killed worker left half done, and starts another.
 
 A worker that dies in the middle of a rebind leaves programs frozen and a socket in pieces.  The journal tells
-how far it came; the guardian holds it in shared memory and does the rest.
+how far it came, and the guardian does the rest.  Should both be killed, the next daemon does it when it starts.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ PR_SET_PDEATHSIG = 1
 TRIES, WITHIN_SECONDS = 5, 10.0
 
 
-def guard(worker: Callable[[Journal], int], cgroup: Path, pins: Path) -> int:
+def guard(worker: Callable[[Journal], int], journal: Journal, cgroup: Path, pins: Path) -> int:
     """Runs `worker` in a child until it ends by itself; its exit status."""
-    journal = Journal()
     deaths: list[float] = []
     stopping = False
     child = 0
@@ -52,9 +51,7 @@ def guard(worker: Callable[[Journal], int], cgroup: Path, pins: Path) -> int:
         child = 0
         if os.WIFEXITED(status):
             return os.WEXITSTATUS(status)
-        lost = recover(journal, cgroup, pins)
-        for line in lost:
-            print(line, file=sys.stderr, flush=True)
+        recover(journal, cgroup, pins)
         now = time.monotonic()
         deaths = [when for when in deaths if now - when < WITHIN_SECONDS] + [now]
         if stopping:
@@ -80,8 +77,8 @@ def _in_child(worker: Callable[[Journal], int], journal: Journal) -> None:
         os._exit(status)
 
 
-def recover(journal: Journal, cgroup: Path, pins: Path) -> list[str]:
-    """What could not be saved, a sentence each."""
+def recover(journal: Journal, cgroup: Path, pins: Path) -> None:
+    """Finishes or undoes what the journal tells of, and says what could not be saved, a sentence each."""
     sizes = {
         "connections": (TUPLE.size, HANDSHAKE.size),
         "states": (TUPLE.size, STATE.size),
@@ -94,7 +91,7 @@ def recover(journal: Journal, cgroup: Path, pins: Path) -> list[str]:
     opened = {name: libbpf.open_pin(pins / name) for name in sizes}
     maps = {name: libbpf.Map(fd, *sizes[name]) for name, fd in opened.items() if fd is not None}
     if len(maps) < len(sizes):
-        return []  # it was killed before it had loaded anything
+        return  # it was killed before it had loaded anything
     wire = Wire()
     switchboard = Switchboard(maps["settings"], maps["counters"], maps["watches"])
     places = Places(maps["places"], maps["occupied"], switchboard.read().seed)
@@ -110,4 +107,6 @@ def recover(journal: Journal, cgroup: Path, pins: Path) -> list[str]:
         wire.close()
         for each in maps.values():
             os.close(each.fd)
-    return [f"{outcome.order.old}: {outcome.reason}" for outcome in outcomes if outcome.reason]
+    for outcome in outcomes:
+        if outcome.reason:
+            print(f"{outcome.order.old}: {outcome.reason}", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -169,12 +169,23 @@ class Registry:
         """Gives connections without a token one."""
         self._indexed_at, _ = self._switchboard.counters()
         present = {pair: negotiated for pair, negotiated, _ in self._table}
-        for pair in self._indexed.keys() - present.keys():
-            self._forget_token(pair)
+        self._drop(self._indexed.keys() - present.keys())
         for pair, negotiated in present.items():
             if self._indexed.get(pair) != negotiated:
                 self._indexed[pair] = negotiated
                 self._tokens.add(pair, partial(self._token, pair, negotiated))
+
+    def _drop(self, pairs: Iterable[FourTuple]) -> None:
+        for pair in pairs:
+            self._forget_token(pair)
+
+    def tidy(self) -> None:
+        """Lets go of the tokens of connections that are no more."""
+        self._drop([pair for pair in self._indexed if self._table.get(pair) is None])
+
+    def spoken_of(self) -> set[FourTuple]:
+        """Every pair that a connection has, or that one is about to have."""
+        return {pair for pair, _, _ in self._table} | self._managed.keys() | self.pending.keys()
 
     def _token(self, pair: FourTuple, negotiated: Negotiated) -> bytes:
         """Computes it, and from then on the eBPF side knows true requests when it sees them."""

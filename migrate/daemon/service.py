@@ -50,10 +50,10 @@ from migrate.linux.sockdiag import STATE_NAMES, SocketEntry, tcp_sockets
 from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
 
-# The eBPF side acts for a daemon that has been heard of within so long.
-PROMISE_SECONDS = 5.0
 SWEEP_SECONDS = 60.0
 PAUSE_SECONDS = 0.002
+UNDER_WAY = (State.SYN_SENT, State.SYN_RCVD, State.MIGRATE_WAIT, State.SUSPENDED)
+"""In these a daemon that is soon started again has something to go on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,8 @@ class Service:
         self._look(settled=True)
         print("ready", flush=True)
         await self._stopped.wait()
-        self._switchboard.promise(0)
+        if not any(managed.machine.state in UNDER_WAY for managed in self.registry.managed()):
+            self._switchboard.promise(0)  # else the kernel would answer a handshake's next segment by RST
         self._control.close()
         self._route.close()
 
@@ -357,12 +358,13 @@ class Service:
 
     def _tick(self) -> None:
         self.keyring.rotate()
-        self._switchboard.promise(PROMISE_SECONDS)
+        self._switchboard.promise(maps.PROMISE_SECONDS)
         asyncio.get_running_loop().call_later(min(1.0, self._options.key_interval), self._tick)
 
     def _sweep(self) -> None:
-        self._switchboard.sweep()
+        self._switchboard.sweep(self.registry.spoken_of(), 2 * self._options.msl)
         self._table.sweep()
+        self.registry.tidy()
         self.keyring.forget({negotiated.key_number for _, negotiated, _ in self.registry.all()})
         for managed in self.registry.managed():
             # A socket that we built has no cgroup of ours to tell of its end.

@@ -1,22 +1,28 @@
-"""What a rebind has done so far, in memory that outlives the process that does it.
+"""What a rebind has done so far, in a file that outlives the processes that do it.
 
-An append-only log in a memfd that the guardian and the worker share.  A record counts from the moment at which
-the end offset in front covers it, so a worker killed in the middle of a write leaves the record before it.
+An append-only log that the guardian and the worker share, and that the next daemon finds should both have been killed.
+A record counts from the moment at which the end offset in front covers it, so a worker killed in the middle of a write
+leaves the record before it.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import socket
+import stat
 import struct
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from migrate.core import FourTuple
 from migrate.linux.borrow import Holder
 from migrate.linux.repair import Checkpoint
 
 _END = struct.Struct("=Q")
+_HEADER = struct.Struct("=QQ")  # the end offset; the network namespace's cookie, which no other has until the next boot
+_SO_NETNS_COOKIE = 71
 _LENGTH = struct.Struct("=I")
 
 
@@ -55,24 +61,47 @@ class Entry:
 
 @dataclass(slots=True)
 class Story:
-    """What the journal tells: None for the port range where no rebind was under way.  `aside`: sockets that have been
-    bound to a device, if only for a moment."""
+    """What the journal tells: None for the port range where no rebind was under way.  Entries by the index under which
+    they were taken.  `aside`: sockets that have been bound to a device, if only for a moment."""
 
     port_range: str | None
-    entries: list[Entry]
+    entries: dict[int, Entry]
     aside: list[Holder]
 
 
 class Journal:
-    """One rebind at a time: `begin`, then records, then `clear`."""
+    """One rebind at a time: `begin`, then records, then `clear`.
 
-    def __init__(self) -> None:
-        self._fd = os.memfd_create("migrate-journal")
-        self.clear()
+    It holds what programs have said and are to hear: the file is root's alone, and `clear` leaves none of it there."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """`path`: on a file system that is gone at the next boot; None: the journal ends with who holds it.  What a
+        killed daemon of this network namespace left in the file is there to be read.  Raises `OSError`."""
+        self._path = path
+        if path is None:
+            self._fd = os.memfd_create("migrate-journal")
+        else:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            found = os.fstat(self._fd)
+            if found.st_uid != os.geteuid() or found.st_mode & 0o077 or not stat.S_ISREG(found.st_mode):
+                os.close(self._fd)
+                raise PermissionError(1, "somebody else could have written it", str(path))
+        header = os.pread(self._fd, _HEADER.size, 0)
+        cookie = _namespace_cookie()
+        if len(header) < _HEADER.size or _HEADER.unpack(header)[1] != cookie:
+            os.pwrite(self._fd, _HEADER.pack(_HEADER.size, cookie), 0)
+            self.clear()
 
     def clear(self) -> None:
-        os.pwrite(self._fd, _END.pack(_END.size), 0)
-        self._end = _END.size
+        os.pwrite(self._fd, _END.pack(_HEADER.size), 0)
+        os.ftruncate(self._fd, _HEADER.size)
+        self._end = _HEADER.size
+
+    def remove(self) -> None:
+        """For a daemon that ends in order."""
+        os.close(self._fd)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     def begin(self, port_range: str) -> None:
         self._append(port_range)
@@ -96,12 +125,12 @@ class Journal:
         os.pwrite(self._fd, _END.pack(self._end), 0)
 
     def read(self) -> Story:
-        """Everything recorded, by whichever process."""
+        """Everything recorded, by whichever process; what this one records from now on comes behind it."""
         (end,) = _END.unpack(os.pread(self._fd, _END.size, 0))
-        at, port_range, entries, aside = _END.size, None, dict[int, Entry](), list[Holder]()
+        at, port_range, entries, aside = _HEADER.size, None, dict[int, Entry](), list[Holder]()
         while at < end:
             (length,) = _LENGTH.unpack(os.pread(self._fd, _LENGTH.size, at))
-            record = pickle.loads(os.pread(self._fd, length, at + _LENGTH.size))  # our own bytes, from our own memory
+            record = pickle.loads(os.pread(self._fd, length, at + _LENGTH.size))  # our own bytes: see the file's owner
             at += _LENGTH.size + length
             match record:
                 case str():
@@ -113,4 +142,10 @@ class Journal:
                 case (int() as index, Phase() as phase, image):
                     entries[index].phase = phase
                     entries[index].image = image or entries[index].image
-        return Story(port_range, list(entries.values()), aside)
+        self._end = end
+        return Story(port_range, entries, aside)
+
+
+def _namespace_cookie() -> int:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")

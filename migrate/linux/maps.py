@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,8 @@ REPORT = struct.Struct("=IIQ")
 PROOF = struct.Struct("=III25s3x")
 TOKEN_BYTES = 8
 PRIVATE_KEY_BYTES = 24
+# The eBPF side acts for a daemon that has been heard of within so long.
+PROMISE_SECONDS = 5.0
 
 _MAPPED = bytes(10) + b"\xff\xff"
 
@@ -115,6 +117,10 @@ class Connections:
         for key, value in itertools.chain(self._places, self._table.items()):
             negotiated = Negotiated.unpack(value)
             yield unpack_tuple(key), negotiated, self._state(key, negotiated)
+
+    def state(self, tuple_: FourTuple, negotiated: Negotiated) -> bytes:
+        """Of a connection whose socket need not have that address pair at present."""
+        return self._state(pack_tuple(tuple_), negotiated)
 
     def get(self, tuple_: FourTuple) -> tuple[Negotiated, bytes] | None:
         key = pack_tuple(tuple_)
@@ -248,9 +254,16 @@ class Switchboard:
         raw = self._watches.get(pack_tuple(tuple_))
         return bool(raw and WATCH.unpack(raw)[0] & WATCH_HOLD)
 
-    def sweep(self) -> None:
-        """Forgets entries whose time is over."""
+    def sweep(self, known: Collection[FourTuple], seconds: float) -> None:
+        """Forgets entries whose time is over.  Those of pairs that are not `known` have so many seconds left: a daemon
+        marked them and was killed before their connection ended."""
         now = time.monotonic_ns()
+        last = now + int(seconds * 1e9)
+        for key in self._until.keys() - {pack_tuple(pair) for pair in known}:
+            raw = self._watches.get(key)
+            if raw and WATCH.unpack(raw)[1] > last:
+                self._watches.set(key, WATCH.pack(WATCH.unpack(raw)[0], last))
+                self._until[key] = last
         for key in [key for key, until in self._until.items() if until < now]:
             self._watches.delete(key)
             del self._until[key]

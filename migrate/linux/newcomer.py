@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from typing import NoReturn
 
 from migrate.core import FourTuple, TcpState
 from migrate.linux import repair
@@ -59,12 +60,18 @@ def build(sock: socket.socket, pair: FourTuple, terms: Terms, snd_nxt: int, rcv_
     Raises `CannotCarry` or OSError; the socket is of no use then."""
     image = _image(sock, pair, terms, snd_nxt, rcv_nxt, window)
     repair.enter(sock)
-    repair.restore(sock, image, _never)
+    repair.restore(sock, image, _NoRoom())
     return image
 
 
-def _never(port: int) -> None:
-    raise CannotCarry("the socket is bound to an address")
+class _NoRoom:
+    """`reserve` has seen to the port, and bound no address: nobody needs to make room."""
+
+    def only(self, port: int) -> NoReturn:
+        raise CannotCarry("the socket is bound to an address")
+
+    def aside(self, sock: socket.socket, host: str, port: int) -> NoReturn:
+        raise CannotCarry("the socket is bound to an address")
 
 
 def _image(sock: socket.socket, pair: FourTuple, terms: Terms, snd_nxt: int, rcv_nxt: int, window: int) -> Checkpoint:

@@ -14,7 +14,7 @@ from migrate.linux import ending, orphans, repair, resend
 from migrate.linux.borrow import Holder, borrow, holders, processes
 from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Entry, Journal, Order, Phase
-from migrate.linux.maps import WATCH_MUTE_OUT, Address, Connections, Negotiated, Switchboard
+from migrate.linux.maps import PROMISE_SECONDS, WATCH_MUTE_OUT, Address, Connections, Negotiated, Switchboard
 from migrate.linux.orphans import Orphans
 from migrate.linux.ports import Ports, put_back
 from migrate.linux.repair import CannotCarry, Checkpoint
@@ -23,6 +23,7 @@ from migrate.linux.source_rule import standing_in
 from migrate.linux.wire import Wire
 
 NOBODY = Holder(0, 0, 0)
+STANDSTILL_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class Rebinder:
         where = dict(known or {})
         where |= self.find([order.old for order in orders if order.old not in where])
         self._journal.begin(self._ports.remember())
+        # Until somebody finishes what begins here, the eBPF side keeps away what it is told to, should that take long.
+        self._switchboard.promise(STANDSTILL_SECONDS)
         self._freezer.freeze()
         try:
             for index, order in enumerate(orders):
@@ -87,9 +90,7 @@ class Rebinder:
                 except CannotCarry as error:
                     outcomes.append(Outcome(order, str(error)))
         finally:
-            self._freezer.thaw()
-            self._journal.clear()
-            self._ports.forget()
+            self._thaw()
         return outcomes
 
     def recover(self, lead: Callable[[Order, Checkpoint], None]) -> list[Outcome]:
@@ -102,18 +103,24 @@ class Rebinder:
             put_back(story.port_range)
             self._ports.remember()
             self._ports.release(story.aside)
-            for entry in story.entries:
+            for index, entry in story.entries.items():
                 if entry.phase is Phase.DONE:
                     continue
                 try:
-                    outcomes.append(Outcome(entry.order, self._recover_one(entry, lead)))
+                    outcomes.append(Outcome(entry.order, self._recover_one(index, entry, lead)))
                 except (CannotCarry, OSError) as error:
                     outcomes.append(Outcome(entry.order, f"lost in a killed rebind: {error}"))
+                # Who recovers may be killed too: what is done by then must not be done again.
+                self._journal.phase(index, Phase.DONE)
         finally:
-            self._freezer.thaw()
-            self._journal.clear()
-            self._ports.forget()
+            self._thaw()
         return outcomes
+
+    def _thaw(self) -> None:
+        self._freezer.thaw()
+        self._switchboard.promise(PROMISE_SECONDS)
+        self._journal.clear()
+        self._ports.forget()
 
     def find(self, tuples: Sequence[FourTuple]) -> dict[FourTuple, Holder]:
         """Who holds the sockets of these pairs, as far as a program does."""
@@ -271,7 +278,8 @@ class Rebinder:
         repair.enter(sock)
         repair.disconnect(sock)  # before the entry is written: the kernel's callback for it removes entries
         self._connections.remove(order.new)
-        self._connections.put(order.old, Negotiated.unpack(order.negotiated), b"")
+        negotiated = Negotiated.unpack(order.negotiated)
+        self._connections.put(order.old, negotiated, self._connections.state(order.old, negotiated))
         with standing_in(order.old.remote_ip, order.old.local_ip):  # the old address may have gone long since
             repair.restore(sock, image, self._ports)
         ending.resume(sock, image, order.old, self._wire.feed)
@@ -280,7 +288,7 @@ class Rebinder:
         repair.leave(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
 
-    def _recover_one(self, entry: Entry, lead: Callable[[Order, Checkpoint], None]) -> str | None:
+    def _recover_one(self, index: int, entry: Entry, lead: Callable[[Order, Checkpoint], None]) -> str | None:
         if entry.holder == NOBODY:
             return self._recover_orphan(entry, lead)
         sock = borrow(entry.holder)
@@ -292,14 +300,28 @@ class Rebinder:
                 return "undone: the daemon was killed before it began"
             image = entry.image
             assert image is not None
-            repair.enter(sock)
-            if entry.phase is Phase.IMAGED:
-                # It may be at the new pair already: its closing would remove the entry that is written next.
-                repair.disconnect(sock)
-                self._finish(sock, entry.order, image, lead, lambda phase: None)
-                return None
-            sock.setsockopt(socket.IPPROTO_TCP, repair.TCP_REPAIR_QUEUE, repair.SEND_QUEUE)
-            write_seq = sock.getsockopt(socket.IPPROTO_TCP, repair.TCP_QUEUE_SEQ) & 0xFFFFFFFF
-            self._put_back(sock, image.reuse_address)
-            self._speak(sock, entry.order, image, lead, done=seq.diff(write_seq, image.send_start))
+            try:
+                self._go_on(sock, index, entry, image, lead)
+            except (CannotCarry, OSError) as error:  # OSError: the new address has gone meanwhile
+                self._return(sock, entry.order, image)
+                return f"put back where it was: {error}"
         return None
+
+    def _go_on(
+        self,
+        sock: socket.socket,
+        index: int,
+        entry: Entry,
+        image: Checkpoint,
+        lead: Callable[[Order, Checkpoint], None],
+    ) -> None:
+        repair.enter(sock)
+        if entry.phase is Phase.IMAGED:
+            # It may be at the new pair already: its closing would remove the entry that is written next.
+            repair.disconnect(sock)
+            self._finish(sock, entry.order, image, lead, lambda phase: self._journal.phase(index, phase))
+            return
+        sock.setsockopt(socket.IPPROTO_TCP, repair.TCP_REPAIR_QUEUE, repair.SEND_QUEUE)
+        write_seq = sock.getsockopt(socket.IPPROTO_TCP, repair.TCP_QUEUE_SEQ) & 0xFFFFFFFF
+        self._put_back(sock, image.reuse_address)
+        self._speak(sock, entry.order, image, lead, done=seq.diff(write_seq, image.send_start))

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 from migrate.linux.libbpf import BPF_TCX_EGRESS, BPF_TCX_INGRESS
+from migrate.linux.maps import PROMISE_SECONDS
 from scenarios.programs import Download, checksum
 from tests import bpf
 from tests.linux import lab
@@ -201,3 +202,84 @@ def test_nothing_stays_frozen_where_guardian_and_worker_die_at_once() -> None:
         place.start("one")
         lab.assert_untouched(place.one)
         lab.both_ways(client, server, 0)
+
+
+def die_and_send(place: lab.Lab, point: str, victim: str, senders: str = "one two") -> tuple[lab.Talker, lab.Talker]:
+    """Guardian and worker die at that point of a move of `one`, with data to come in both directions."""
+    client, server = lab.talkers(place)
+    lab.connect(client, server, 4)
+    daemon = place.daemons[victim]
+    worker = daemon.worker
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    orders_file(victim).write_text(f"die {point}")
+    for sender, talker in (("one", client), ("two", server)):
+        if sender in senders:
+            talker("send", 0, 3000)
+    place.replace(place.one, 4, 1, 11)
+    lab.until(lambda: Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z", "the worker dies")
+    daemon.process.kill()
+    daemon.process.wait()
+    return client, server
+
+
+@in_sandbox
+def test_the_next_daemon_finishes_what_both_have_left() -> None:
+    for victim in ("one", "two"):
+        for point in ("imaged", "disconnected", "restored", "after the data"):
+            with lab.lab(module="tests.linux.odd") as place:
+                client, server = die_and_send(place, point, victim)
+                place.start(victim)
+                for talker in (client, server):
+                    assert talker("receive", 0, 3000) == "right", (victim, point)
+                lab.both_ways(client, server, 0)
+                lab.assert_untouched(place.daemons[victim].host)
+            lab.clear()
+
+
+@in_sandbox
+def test_the_next_daemon_may_come_late() -> None:
+    """Later than the eBPF side would act for a daemon that is silent; the other host has gone on meanwhile."""
+    for point in ("imaged", "disconnected"):
+        with lab.lab(module="tests.linux.odd") as place:
+            client, server = die_and_send(place, point, "two", senders="two")
+            time.sleep(PROMISE_SECONDS + 0.5)
+            client("send", 0, 10_000)
+            time.sleep(0.5)
+            place.start("two")
+            assert server("receive", 0, 10_000) == "right", point
+            assert client("receive", 0, 3000) == "right", point
+        lab.clear()
+
+
+@in_sandbox
+def test_the_new_address_has_gone_when_the_next_daemon_comes() -> None:
+    for point in ("imaged", "disconnected", "restored"):
+        with lab.lab(module="tests.linux.odd") as place:
+            client, server = die_and_send(place, point, "one")
+            place.replace(place.one, 4, 11, 12)
+            place.start("one")
+            for talker in (client, server):
+                assert talker("receive", 0, 3000) == "right", point
+            lab.both_ways(client, server, 0)
+            assert client("names", 0)[0] == lab.address(4, 12)
+        lab.clear()
+
+
+@in_sandbox
+def test_a_daemon_that_is_restarted_in_a_handshake_is_not_taken_for_a_refusal() -> None:
+    """Segment 6 comes while there is none: the kernel, which knows nothing of 5, must not answer it by RST."""
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        for number, version in enumerate(lab.VERSIONS):
+            lab.connect(client, server, version)
+            two = place.daemons["two"].worker
+            os.kill(two, signal.SIGSTOP)
+            place.replace(place.one, version, 1, 11)
+            place.daemons["one"].wait_event("migrating", number + 1)
+            assert place.daemons["one"].stop() == 0
+            os.kill(two, signal.SIGCONT)
+            place.daemons["two"].wait_event("answered", number + 1)
+            place.start("one")
+            place.daemons["two"].wait_event("migrated", number + 1)
+            lab.both_ways(client, server, number)
+        assert not place.daemons["two"].events("waiting")

@@ -1,0 +1,232 @@
+"""The command: walks for as long as asked, lets everything end, and compares what is left with what there was."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from typing import NoReturn, TextIO
+
+from scenarios import needs, ownership
+from scenarios.programs import ProgramError, wait_until_closed
+from scenarios.result import FILE
+from scenarios.soak import leaks
+from scenarios.soak.report import Document
+from scenarios.soak.stage import Broken, Stage
+from scenarios.soak.transfers import Transfers
+from scenarios.soak.walk import Walk
+from scenarios.verdict import Verdict
+from topologies import sandbox
+
+NEEDS = (
+    *needs.TOPOLOGY, *needs.MIGRATE, needs.Program("curl"), needs.Program("nginx", "nginx-light", ("-v",)),
+    needs.Program("openssl"), needs.Program("ssh", "openssh-client", ("-V",)),
+    needs.Program("sshd", "openssh-server", ("-V",)), needs.Program("scp", "openssh-client", ("-V",)),
+)  # fmt: skip
+USAGE, INTERRUPTED = 2, 130
+CALM_SHARE = 0.4
+"""Of the time, at the end of each cycle, in which nobody is killed: growing memory shows in processes that live."""
+CYCLE_SECONDS = 300.0
+DRAIN_SECONDS = 180.0
+"""For what a program leaves to the kernel, and for migrated's own forgetting, which comes once a minute."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = _Parser(
+        prog="run_all.sh soak",
+        description="Random moves of both ends, losses, outages and kills of daemons under downloads and uploads of "
+        "real programs, IPv4 and IPv6; compares checksums and looks for leaks.",
+        epilog="Exit status: 0 if all held, 1 if something did not or nothing was proved, 2 for a mistake in the "
+        "command.  The counts are in OUT/soak/result.json.",
+    )
+    made.add_argument("--minutes", type=_minutes, default=10.0, help="how long, without its end (%(default)g)")
+    made.add_argument("--seed", type=int, default=1, help="of losses, moves and kills (default %(default)s)")
+    made.add_argument("--out", type=Path, default=ownership.ROOT / "out", help="directory of the results (default out)")
+    made.add_argument("--module", default="migrate.migrated", help=argparse.SUPPRESS)
+    return made
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = -1.0
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes")
+    return minutes
+
+
+class Progress:
+    """One line in a terminal, written over; elsewhere a line now and then."""
+
+    EVERY_SECONDS = 15.0
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._began, self._last = stream, time.monotonic(), float("-inf")
+        self._live = stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    def say(self, text: str, now: bool = False) -> None:
+        at = time.monotonic()
+        line = f"{at - self._began:8.1f} s  {text}"
+        if self._live:
+            self._stream.write(f"\r\033[K{line}")
+        elif now or at - self._last >= self.EVERY_SECONDS:
+            self._last = at
+            self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        if self._live:
+            self._stream.write("\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carries out the command; the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = parser().parse_args(given)
+    if not sandbox.is_inside():
+        if os.geteuid() != 0:
+            print("run_all.sh soak: network namespaces need root: run it with sudo, or as root", file=sys.stderr)
+            return 1
+        lacking = needs.missing(NEEDS)
+        if lacking:
+            print(f"run_all.sh soak: {lacking[0]}", file=sys.stderr)
+            return 1
+        try:
+            return sandbox.main(["--", sys.executable, "-m", "scenarios.soak", *given])
+        finally:
+            ownership.give_back([chosen.out])
+    out = (chosen.out / "soak").resolve()
+    if out.exists():
+        if any(out.iterdir()) and not (out / FILE).exists():
+            print(f"run_all.sh soak: {out} is not the result of a soak and is left alone: choose another --out",
+                  file=sys.stderr)  # fmt: skip
+            return USAGE
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    document = Document(chosen.seed, chosen.minutes, datetime.now().astimezone().isoformat(timespec="milliseconds"))
+    document.write(out)  # so that this directory is known for what it is, however the run ends
+    try:
+        return Soak(out, document, chosen.module).run()
+    except KeyboardInterrupt:
+        print("\nrun_all.sh soak: interrupted; it was not judged", file=sys.stderr)
+        return INTERRUPTED
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, out: Path, document: Document, module: str) -> None:
+        self._out, self._document, self._module = out, document, module
+        self._progress = Progress(sys.stdout)
+        self._began = time.monotonic()
+        self._growth = leaks.Growth()
+
+    def run(self) -> int:
+        document = self._document
+        self._progress.say(f"seed {document.seed}, {document.minutes:g} minutes, results in {self._out}", now=True)
+        random = Random(document.seed)
+        with Stage(self._out, document.seed, self._module) as stage:
+            transfers = Transfers(stage, self._out, random)
+            walk = Walk(stage, transfers, random)
+            broken = ""
+            document.before = leaks.snapshot(stage)
+            try:
+                self._walk(stage, transfers, walk)
+                self._drain(stage, transfers, walk)
+            except (Broken, ProgramError) as error:
+                broken = str(error)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is the run's outcome, and the traceback is kept
+                traceback.print_exc()
+                broken = f"{type(error).__name__}: {error}"
+            if broken:
+                self._keep(stage, broken)
+            migrated = {name: _count(daemon.events, '"migrated"') for name, daemon in stage.daemons.items()}
+            with contextlib.suppress(Exception):
+                walk.counts["packets lost at random"] = stage.lost()
+            document.wall_seconds = round(time.monotonic() - self._began, 3)
+            document.judge(broken, walk.counts, transfers.totals, migrated, self._growth)
+        document.write(self._out)
+        self._progress.close()
+        self._tell()
+        return 0 if document.verdict is Verdict.PASS else 1
+
+    def _walk(self, stage: Stage, transfers: Transfers, walk: Walk) -> None:
+        end = self._began + 60 * self._document.minutes
+        length = min(CYCLE_SECONDS, 60 * self._document.minutes)
+        walk.begin()
+        while time.monotonic() < end:
+            into_cycle = (time.monotonic() - self._began) % length
+            walk.episode(kills=into_cycle < (1 - CALM_SHARE) * length)
+            self._growth.look(stage.daemons, time.monotonic())
+            counts, totals = walk.counts, transfers.totals
+            self._progress.say(
+                f"{counts['moves']} moves, {counts['outages']} outages, {counts['kills']} kills, "
+                f"{totals.right} transfers ({totals.bytes / 1e6:.0f} MB) right"
+            )
+
+    def _drain(self, stage: Stage, transfers: Transfers, walk: Walk) -> None:
+        """To the end of all transfers; then everything must be as it was."""
+        self._progress.say("to the end of all transfers", now=True)
+        walk.rest()
+        end = time.monotonic() + DRAIN_SECONDS
+        while transfers.running:
+            transfers.collect()
+            if time.monotonic() > end:
+                raise Broken(f"{len(transfers.running)} transfers do not end: {', '.join(map(str, transfers.running))}")
+            time.sleep(0.05)
+        wait_until_closed(stage.hosts.values(), DRAIN_SECONDS)
+        self._progress.say("waiting for what is remembered to be forgotten", now=True)
+        end = time.monotonic() + DRAIN_SECONDS
+        while True:
+            self._document.after = leaks.snapshot(stage)
+            left = leaks.differences(self._document.before, self._document.after)
+            self._growth.look(stage.daemons, time.monotonic())
+            if not left:
+                return
+            if time.monotonic() > end:
+                raise Broken(f"something is left: {left[0]}" + (f" (and {len(left) - 1} more)" if left[1:] else ""))
+            time.sleep(1.0)
+
+    def _keep(self, stage: Stage, broken: str) -> None:
+        """What a failure looks like from both hosts, for who is to find its cause."""
+        lines = [broken, ""]
+        for name, daemon in stage.daemons.items():
+            with contextlib.suppress(Exception):
+                lines += [f"--- {name}: daemon {'runs' if daemon.runs else 'is gone'}, present {stage.present}"]
+                lines += [str(row) for row in daemon.ask(do="list") or ["it does not answer"]]
+                lines += [stage.hosts[name].run(["ss", "-tanpieomH"], daemon=True).stdout]
+                lines += [stage.hosts[name].ip("address"), stage.hosts[name].ip("-4", "route")]
+                lines += daemon.events.read_text().splitlines()[-60:]
+                lines += daemon.log.read_text().splitlines()[-30:]
+        (self._out / "broken.txt").write_text("\n".join(lines) + "\n")
+
+    def _tell(self) -> None:
+        document = self._document
+        for name, count in sorted(document.counts.items()):
+            print(f"  {name:<34}{count:>14,}")
+        for one in document.reported:
+            print(f"  {one.name:<34}{one.value:>14,} {one.unit}")
+        print(f"\nsoak {document.verdict}: {document.reason}")
+
+
+def _count(path: Path, word: str) -> int:
+    return path.read_text().count(word) if path.exists() else 0

@@ -1,0 +1,240 @@
+"""What a host and its migrated hold: counted before the first connection and after the last, and looked at meanwhile.
+
+Everything is counted inside the sandbox of the run, so that what others do on the machine does not matter.  A program,
+map or link of eBPF lives as long as a descriptor, a pin or an attachment holds it; so all of them are found from the
+descriptors of migrated, the pins and what is attached to the hosts' interfaces and cgroups.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from migrate.linux import libbpf
+from migrate.linux.maps import HANDSHAKE, PRIVATE_KEY_BYTES, PROOF, STATE, TOKEN_BYTES, TUPLE, WATCH
+from scenarios.soak.stage import Daemon, Stage, frozen
+from topologies.nodes import Host
+
+PINS = Path("/sys/fs/bpf")
+RULE_OF_A_REBIND = "49374"
+# struct place of migrate.bpf.c: a lock, a tuple, a handshake; its flags are 0 where it is free.
+PLACE_BYTES = 4 + TUPLE.size + HANDSHAKE.size
+FLAGS_AT = 4 + TUPLE.size + 12
+PLACES = 1 << 16
+MAPS = {
+    "connections": (TUPLE.size, HANDSHAKE.size),
+    "states": (TUPLE.size, STATE.size),
+    "watches": (TUPLE.size, WATCH.size),
+    "private_keys": (4, PRIVATE_KEY_BYTES),
+    "proofs": (TOKEN_BYTES, PROOF.size),
+}
+"""Maps whose entries come and go, by name: bytes of key and value.  `proofs` is not pinned, its process holds it."""
+
+Snapshot = dict[str, int | str]
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def memory(pid: int) -> int:
+    """Bytes that are the process's own: not those of files or shared with others."""
+    found = re.search(r"^RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
+    return int(found[1]) * 1024 if found else 0
+
+
+def held(pid: int) -> tuple[set[int], set[int], set[int]]:
+    """The ids of the eBPF programs, maps and links that the process has descriptors of."""
+    found: tuple[set[int], set[int], set[int]] = (set(), set(), set())
+    for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(OSError):  # just closed
+            text = path.read_text()
+            for ids, word in zip(found, ("prog_id", "map_id", "link_id"), strict=True):
+                ids |= {int(number) for number in re.findall(rf"^{word}:\s+(\d+)", text, re.M)}
+    return found
+
+
+def pins(host: Host) -> Path:
+    """Where migrated has its pins for this host, unless it is told otherwise."""
+    return PINS / f"migrate-{os.stat(host.namespace).st_ino}"
+
+
+def entries(host: Host, worker: int) -> dict[str, int]:
+    """How many entries the maps have, by name."""
+    counts = {}
+    by_name = _maps_by_name(held(worker)[1])
+    for name, sizes in MAPS.items():
+        if name in by_name:
+            with _descriptor(by_name[name]) as fd:
+                counts[name] = sum(1 for _ in libbpf.Map(fd, *sizes))
+    places = libbpf.open_pin(pins(host) / "handshakes")
+    if places is not None:
+        room = libbpf.Map(places, 4, PLACE_BYTES + -PLACE_BYTES % 4)
+        used = (room.get(number.to_bytes(4, "little")) for number in range(PLACES))
+        counts["handshakes"] = sum(bool(place and place[FLAGS_AT]) for place in used)
+        os.close(places)
+    return counts
+
+
+@contextlib.contextmanager
+def _descriptor(number: int) -> Iterator[int]:
+    fd = libbpf.library().bpf_map_get_fd_by_id(number)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "this eBPF map has just gone")
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _maps_by_name(numbers: set[int]) -> dict[str, int]:
+    found = {}
+    for number in numbers:
+        with contextlib.suppress(OSError), _descriptor(number) as fd:
+            info, length = ctypes.create_string_buffer(256), ctypes.c_uint32(256)
+            if not libbpf.library().bpf_obj_get_info_by_fd(fd, info, ctypes.byref(length)):
+                # struct bpf_map_info (linux/bpf.h): six words, then the name
+                found[info.raw[24:40].split(b"\0")[0].decode()] = number
+    return found
+
+
+def attached(host: Host) -> set[int]:
+    """The ids of the eBPF programs at the host's interfaces and at its programs' cgroup."""
+    found = set[int]()
+    directory = os.open(host.programs_cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        found |= _query(directory, libbpf.BPF_CGROUP_SOCK_OPS)
+    finally:
+        os.close(directory)
+    with host.entered():
+        for index, name in socket.if_nameindex():
+            for point in (libbpf.BPF_TCX_INGRESS, libbpf.BPF_TCX_EGRESS):
+                found |= _query(index, point)
+            for way in ("ingress", "egress"):  # kernels without tcx
+                said = host.run(["tc", "filter", "show", "dev", name, way], daemon=True).stdout
+                found |= {int(number) for number in re.findall(r"\bid (\d+)", said)}
+    return found
+
+
+def _query(target: int, point: int) -> set[int]:
+    count, flags, ids = ctypes.c_uint32(64), ctypes.c_uint32(), (ctypes.c_uint32 * 64)()
+    if libbpf.library().bpf_prog_query(target, point, 0, ctypes.byref(flags), ids, ctypes.byref(count)):
+        return set()
+    return set(ids[: count.value])
+
+
+def snapshot(stage: Stage) -> Snapshot:
+    """Everything that could be left behind, by a name that says whose it is.  Needs daemons that serve."""
+    seen: Snapshot = {}
+    for name, host in stage.hosts.items():
+        daemon = stage.daemons[name]
+        worker = daemon.worker
+        assert worker is not None
+        seen[f"{name}: descriptors of the guardian"] = descriptors(daemon.process.pid)
+        seen[f"{name}: descriptors of the worker"] = descriptors(worker)
+        programs, maps, links = (one | two for one, two in zip(held(worker), held(daemon.process.pid), strict=True))
+        seen[f"{name}: eBPF programs"] = len(programs | attached(host))
+        seen[f"{name}: eBPF programs attached"] = len(attached(host))
+        seen[f"{name}: eBPF maps"] = len(maps)
+        seen[f"{name}: eBPF links"] = len(links)
+        seen[f"{name}: pins"] = len(list(pins(host).iterdir()))
+        for which, count in entries(host, worker).items():
+            seen[f"{name}: entries of the map {which}"] = count
+        seen[f"{name}: processes of migrated"] = len((host.daemon_cgroup / "cgroup.procs").read_text().split())
+        seen[f"{name}: processes of programs"] = len((host.programs_cgroup / "cgroup.procs").read_text().split())
+        said = host.run(["ss", "-Htan", "exclude", "time-wait"], daemon=True).stdout
+        seen[f"{name}: sockets"] = len(said.splitlines())
+        seen[f"{name}: range of ports"] = " ".join(host.sysctl("net.ipv4.ip_local_port_range").split())
+        rules = host.ip("-4", "rule") + host.ip("-6", "rule")
+        rules += host.ip("-4", "route", "show", "table", "all") + host.ip("-6", "route", "show", "table", "all")
+        seen[f"{name}: rules and routes of rebinds"] = rules.count(RULE_OF_A_REBIND)
+        seen[f"{name}: standing still"] = frozen(host) or "nothing"
+        with host.entered():
+            seen[f"{name}: interfaces"] = len(socket.if_nameindex())
+        journal = Path("/run", f"{pins(host).name}.journal")
+        seen[f"{name}: bytes of the journal"] = journal.stat().st_size if journal.exists() else 0
+    seen["network namespaces"] = len(_namespaces())
+    seen["cgroups"] = sum(1 for _ in os.walk("/sys/fs/cgroup"))
+    seen["mounts"] = len(Path("/proc/self/mountinfo").read_text().splitlines())
+    return seen
+
+
+def _namespaces() -> set[str]:
+    found = set()
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with contextlib.suppress(OSError):  # it has just ended
+                found.add(os.readlink(path / "ns/net"))
+    return found
+
+
+def differences(before: Snapshot, after: Snapshot) -> list[str]:
+    """What is not as it was, in words."""
+    names = list(dict.fromkeys([*before, *after]))
+    return [f"{name}: {before.get(name)} before, {after.get(name)} after" for name in names
+            if before.get(name) != after.get(name)]  # fmt: skip
+
+
+@dataclass
+class Course:
+    """One number of one process over time: (seconds, value)."""
+
+    points: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def span(self) -> float:
+        return self.points[-1][0] - self.points[0][0] if self.points else 0.0
+
+    @property
+    def slope(self) -> float:
+        """Per second, by least squares."""
+        count = len(self.points)
+        if count < 2 or not self.span:
+            return 0.0
+        middle = sum(at for at, _ in self.points) / count
+        level = sum(value for _, value in self.points) / count
+        spread = sum((at - middle) ** 2 for at, _ in self.points)
+        return sum((at - middle) * (value - level) for at, value in self.points) / spread
+
+
+class Growth:
+    """Memory and descriptors of every process of migrated that there has been, over its life."""
+
+    WARM_SECONDS = 20.0
+    """A process that has just begun fills what it keeps."""
+    LEAST_SECONDS = 60.0
+    """A course that is shorter tells nothing of an hour."""
+
+    def __init__(self) -> None:
+        self._born: dict[int, float] = {}
+        self._courses: dict[tuple[str, str, int], Course] = {}
+        self.most_descriptors: dict[str, int] = {}
+
+    def look(self, daemons: dict[str, Daemon], now: float) -> None:
+        for name, daemon in daemons.items():
+            for role, pid in (("guardian", daemon.process.pid), ("worker", daemon.worker)):
+                with contextlib.suppress(OSError):  # it has just ended
+                    if pid is None:
+                        continue
+                    born = self._born.setdefault(pid, now)
+                    who = f"{name}'s {role}"
+                    self.most_descriptors[who] = max(self.most_descriptors.get(who, 0), descriptors(pid))
+                    if now - born >= self.WARM_SECONDS:
+                        course = self._courses.setdefault((name, role, pid), Course())
+                        course.points.append((now, float(memory(pid))))
+
+    def per_hour(self, role: str) -> tuple[float, float]:
+        """Bytes of memory by which the processes of that role grow in an hour, each weighted by how long it was seen;
+        and those seconds.  0 seconds: none lived long enough to tell."""
+        courses = [course for (_, whose, _), course in self._courses.items()
+                   if whose == role and course.span >= self.LEAST_SECONDS]  # fmt: skip
+        seconds = sum(course.span for course in courses)
+        if not seconds:
+            return 0.0, 0.0
+        return 3600 * sum(course.slope * course.span for course in courses) / seconds, seconds

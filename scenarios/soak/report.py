@@ -1,0 +1,76 @@
+"""What a soak has shown: its checks, its figures, and result.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from scenarios.result import FILE, Reported
+from scenarios.soak.leaks import Growth, Snapshot
+from scenarios.soak.transfers import Totals
+from scenarios.verdict import Check, Verdict, overall
+
+MEMORY_PER_HOUR = 12e6
+"""Bytes by which a process of migrated may grow.  A checkpoint of a connection with data that is not let go of, once
+for each move, would be a hundred times as much."""
+
+
+@dataclass
+class Document:
+    """result.json of a soak."""
+
+    seed: int
+    minutes: float
+    started: str
+    verdict: Verdict = Verdict.FAIL
+    reason: str = ""
+    wall_seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    reported: list[Reported] = field(default_factory=list)
+    before: Snapshot = field(default_factory=dict)
+    after: Snapshot = field(default_factory=dict)
+    kernel: str = field(default_factory=platform.release)
+
+    def write(self, directory: Path) -> None:
+        """Whole or not at all."""
+        partial = directory / (FILE + ".part")
+        partial.write_text(json.dumps({"scenario": "soak", **asdict(self)}, indent=2) + "\n")
+        partial.replace(directory / FILE)
+
+    def judge(self, broken: str, walked: Mapping[str, int], totals: Totals, migrated: Mapping[str, int],
+              growth: Growth) -> None:  # fmt: skip
+        """Fills in the checks and the verdict; `broken`: what did not hold, "" if all did."""
+        self.counts = dict(Counter(walked)) | {
+            "transfers": totals.started,
+            "transfers that arrived right": totals.right,
+            "bytes that arrived right": totals.bytes,
+            **{f"migrations seen by {name}": count for name, count in migrated.items()},
+        }
+        self.checks = [
+            Check.equal("what did not hold", "nothing", broken or "nothing"),
+            Check.equal("transfers that ended wrong", 0, len(totals.wrong)),
+            Check.equal("transfers that arrived with the right checksum", totals.started, totals.right),
+        ]
+        if self.after:
+            self.checks += [
+                Check.equal(name, self.before.get(name, "none"), self.after.get(name, "none"))
+                for name in dict.fromkeys([*self.before, *self.after])
+            ]
+        for role in ("guardian", "worker"):
+            per_hour, seconds = growth.per_hour(role)
+            if seconds:
+                self.reported.append(Reported(f"growth of a {role}'s memory", round(per_hour), "bytes an hour"))
+                self.reported.append(Reported(f"seen of {role}s", round(seconds), "s"))
+                self.checks.append(
+                    Check.at_most(f"growth of a {role}'s memory", MEMORY_PER_HOUR, round(per_hour), "bytes an hour")
+                )
+        for who, most in sorted(growth.most_descriptors.items()):
+            self.reported.append(Reported(f"most descriptors of {who}", most, ""))
+        self.verdict, self.reason = overall(self.checks)
+        if self.verdict is Verdict.PASS and not (totals.right and migrated and min(migrated.values())):
+            self.verdict, self.reason = Verdict.INVALID, "no transfer arrived, or nothing moved: it proves nothing"

@@ -1,0 +1,143 @@
+"""What happens in a soak: one random episode after the other, from a seed.
+
+In an episode one end changes its addresses, of one IP version or both, some times in a row, while packets are lost and
+daemons are killed.  Then everything must settle: every connection is where its ends are and every transfer goes on.
+(Only then may the other end move: that both lose their addresses at once is not Migrate's to survive.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from random import Random
+
+from scenarios.soak.stage import ADDRESSES, PATIENCE_SECONDS, VERSIONS, Broken, Stage
+from scenarios.soak.transfers import Transfers
+
+LOSSES = (0.0, 0.0, 0.005, 0.02, 0.05)
+"""Shares of the packets, one of which holds during an episode."""
+KILLED = ("worker", "worker", "worker", "guardian", "both")
+KILL_WITHIN_SECONDS = 0.06
+"""After an address has changed: a handshake and its rebinds take about so long."""
+PAUSE_SECONDS = 0.4
+OUTAGE_SECONDS = (0.1, 5.0)
+ABSENCE_SECONDS = (0.0, 1.5)
+"""Without a daemon."""
+
+
+class Walk:
+    """One soak's random choices, and what they were."""
+
+    def __init__(self, stage: Stage, transfers: Transfers, random: Random) -> None:
+        self._stage, self._transfers, self._random = stage, transfers, random
+        self.counts: Counter[str] = Counter()
+
+    def episode(self, kills: bool) -> None:
+        """`kills`: daemons may be killed.  Raises `Broken` where something does not hold at its end."""
+        random, stage = self._random, self._stage
+        mover = random.choice(("mobile", "server"))
+        versions = random.choice(((4,), (6,), VERSIONS))
+        loss = random.choice(LOSSES)
+        stage.lose(loss)
+        self.counts["episodes with losses"] += loss > 0
+        for _ in range(random.randint(1, 4)):
+            victim = random.choice(("mobile", "server")) if kills and random.random() < 0.45 else ""
+            way = random.choice((self._replace, self._replace, self._overlap, self._outage))
+            way(mover, versions, victim)
+            if random.random() < 0.6:
+                time.sleep(random.uniform(0, PAUSE_SECONDS))
+        self._settle()
+        self.counts["episodes"] += 1
+
+    def begin(self) -> None:
+        """Starts the transfers that are not going on.  Raises `Broken`."""
+        if self._transfers.start():
+            self._wait_connected()
+
+    def rest(self) -> None:
+        """No more losses."""
+        self._stage.lose(0.0)
+
+    # --- ways to another address --------------------------------------------------------------------------------------
+
+    def _replace(self, mover: str, versions: tuple[int, ...], victim: str) -> None:
+        for version in versions:
+            self._stage.change(mover, version, self._stage.present[mover, version], self._another(mover, version))
+        self.counts["moves"] += len(versions)
+        self._strike(victim)
+
+    def _overlap(self, mover: str, versions: tuple[int, ...], victim: str) -> None:
+        """The new address is there before the old one goes; sometimes the daemon is asked to move at once."""
+        old = {version: self._stage.present[mover, version] for version in versions}
+        for version in versions:
+            self._stage.change(mover, version, None, self._another(mover, version))
+        if self._random.random() < 0.5:
+            for version in versions:
+                self._stage.daemons[mover].ask(do="migrate", to=self._stage.present[mover, version])
+        self._strike(victim)
+        time.sleep(self._random.uniform(0, PAUSE_SECONDS))
+        for version in versions:
+            self._stage.change(mover, version, old[version], None)
+        self.counts["moves"] += len(versions)
+
+    def _outage(self, mover: str, versions: tuple[int, ...], victim: str) -> None:
+        for version in versions:
+            self._stage.change(mover, version, self._stage.present[mover, version], None)
+        self._strike(victim)
+        time.sleep(self._random.uniform(*OUTAGE_SECONDS))
+        for version in versions:
+            self._stage.change(mover, version, None, self._another(mover, version))
+        self.counts["outages"] += len(versions)
+        self.counts["moves"] += len(versions)
+
+    def _another(self, mover: str, version: int) -> str:
+        """Any but the present one: one that it had a moment ago, too."""
+        present = self._stage.present[mover, version]
+        choices = [self._stage.address(mover, version, number) for number in range(ADDRESSES)]
+        return self._random.choice([one for one in choices if one != present])
+
+    # --- kills --------------------------------------------------------------------------------------------------------
+
+    def _strike(self, victim: str) -> None:
+        if not victim:
+            return
+        daemon, whom = self._stage.daemons[victim], self._random.choice(KILLED)
+        instant = time.monotonic() + self._random.uniform(0, KILL_WITHIN_SECONDS)
+        absence = self._random.uniform(*ABSENCE_SECONDS)
+        if not daemon.may_be_killed():
+            return
+        while time.monotonic() < instant:
+            pass
+        if daemon.kill(whom):
+            self.counts[f"kills of {'a ' + whom if whom != 'both' else 'both at once'}"] += 1
+            self.counts["kills"] += 1
+        if whom != "worker":
+            time.sleep(absence)
+            daemon.start()
+
+    # --- and then -----------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Raises `Broken` with what has not."""
+        self._stage.settle()
+        end = time.monotonic() + PATIENCE_SECONDS
+        while what := self._transfers.stuck():
+            if time.monotonic() > end:
+                raise Broken(f"{what} has not come forward in {PATIENCE_SECONDS:.0f} s")
+            time.sleep(0.02)
+        self._transfers.collect()
+        self.begin()
+
+    def _wait_connected(self) -> None:
+        """New connections are Migrate's before anything moves again: their handshakes may have lost packets."""
+        wanted = len(self._transfers.running)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < end:
+            rows = self._stage.daemons["mobile"].ask(do="list") or []
+            there = sum(row["tcp"] == "ESTABLISHED" and row["migratable"] for row in rows)
+            over = sum(not session.running for session, _ in self._transfers.running.values())
+            if there + over >= wanted and not self._stage.unsettled():
+                return
+            time.sleep(0.02)
+        raise Broken(f"of {wanted} transfers {there} have a migratable connection, and {over} are over")
+

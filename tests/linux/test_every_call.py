@@ -1,0 +1,49 @@
+"""The daemon dies between two system calls of a migration: here at each n-th place, a different one for each variant;
+`python -m tests.linux.every_call` takes all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.linux.every_call import DAEMON, SITUATIONS, WORKER, Bound, Halves, Orphan, Queues, staged, sweep
+from tests.linux.strike import Phase
+from tests.topologies.inside import in_sandbox
+
+REBUILDING = 80
+"""A call of a rebind at which the socket is in pieces."""
+
+
+@in_sandbox
+def test_a_worker_that_dies_in_a_rebind() -> None:
+    with staged() as stage:
+        for kind, victim, stride, offset in ((Queues, "one", 12, 1), (Queues, "two", 12, 6), (Orphan, "two", 16, 9)):
+            deaths = list(sweep(stage, kind, victim, WORKER, Phase.REBIND, stride, offset))
+            assert len(deaths) >= 80 // stride, deaths
+
+
+@in_sandbox
+def test_a_worker_and_its_guardian_that_die_in_a_rebind() -> None:
+    with staged() as stage:
+        for kind, victim, stride, offset in ((Queues, "two", 20, 4), (Bound, "one", 20, 18), (Halves, "one", 20, 11)):
+            deaths = list(sweep(stage, kind, victim, DAEMON, Phase.REBIND, stride, offset))
+            assert len(deaths) >= 80 // stride, deaths
+
+
+@in_sandbox
+def test_a_worker_that_dies_in_a_handshake() -> None:
+    with staged() as stage:
+        for victim, offset in (("one", 3), ("two", 13)):
+            deaths = list(sweep(stage, Queues, victim, WORKER, Phase.HANDSHAKE, 20, offset))
+            assert len(deaths) >= 80 // 20, deaths
+
+
+@in_sandbox
+def test_a_daemon_that_forgets_what_it_takes_apart_is_found_out() -> None:
+    Queues.patience = 3.0
+    with staged("tests.linux.forgetful") as stage:
+        with pytest.raises(AssertionError, match=f"death of one's worker at rebind {REBUILDING}"):
+            list(sweep(stage, Queues, "one", WORKER, Phase.REBIND, offset=REBUILDING - 1))
+
+
+def test_all_situations_are_in_the_command() -> None:
+    assert set(SITUATIONS.values()) == {Queues, Bound, Halves, Orphan}
