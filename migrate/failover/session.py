@@ -34,6 +34,8 @@ IDLE_SECONDS = 75.0
 OFFER_SECONDS = 5.0
 END_SECONDS = 60.0
 RETRIES = 2
+UNTOLD_SECONDS = 0.01
+"""A quarter of what the kernel waits before it acknowledges a request whose answer it has not seen (TCP_DELACK_MIN)."""
 
 
 class Lost(Exception):
@@ -57,6 +59,7 @@ class Session:
         self._served = 0  # length of the request in `asked` whose answer the client has been given
         self._revision = 0
         self._told = False
+        self._waiting: asyncio.TimerHandle | None = None
         self.superseded = asyncio.Event()
         self.handing_over = False
 
@@ -90,6 +93,9 @@ class Session:
         )
 
     def _tell(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
         self._revision += 1
         self._told = True
         self._wedge.tell(self)
@@ -129,6 +135,8 @@ class Session:
             if work.done() and not self.superseded.is_set():
                 reset = await self._outcome(work)
         finally:
+            if self._waiting is not None:
+                self._waiting.cancel()
             for task in (work, superseded):
                 task.cancel()
             await asyncio.gather(work, superseded, return_exceptions=True)
@@ -241,10 +249,14 @@ class Session:
             pause = min(2 * pause, 0.05)
 
     def _tell_asked(self) -> None:
-        if self._exported is None or self._exported.done():
-            self._tell()
-        else:  # before the first byte of the answer: see `_answer_it`
+        """A first request is told at once.  Of a later one the group hears with its answer, or before the kernel would
+        acknowledge it: until then the client has it, and sends it again to whoever takes over."""
+        if self._exported is not None and not self._exported.done():
             self._exported.add_done_callback(lambda _: self._tell() if not self._told else None)
+        elif not self._told:
+            self._tell()
+        else:
+            self._waiting = asyncio.get_running_loop().call_later(UNTOLD_SECONDS, self._tell)
 
     # -- the answer --------------------------------------------------------------------------------------------
 

@@ -148,7 +148,7 @@ class House:
     nginx: dict[str, Nginx] = field(default_factory=dict)
     wedges: dict[str, Wedge] = field(default_factory=dict)
 
-    def serve(self, name: str, *, more: str = "", listen: str = "") -> Nginx:
+    def serve(self, name: str, *, more: str = "", main: str = "") -> Nginx:
         """nginx on a replica, for its wedge only (and on port 8081, to be compared with)."""
         work = OUT / name
         root = work / "www"
@@ -156,7 +156,7 @@ class House:
         servers = f"server {{ listen unix:{work}/nginx.sock; listen 127.0.0.1:8082; root {root}; {more} }}"
         Nginx.PORT, port = 8081, Nginx.PORT
         try:
-            self.nginx[name] = Nginx(self.servers[name], root, work, servers=servers, more=more)
+            self.nginx[name] = Nginx(self.servers[name], root, work, servers=servers, more=more, main=main)
         finally:
             Nginx.PORT = port
         return self.nginx[name]
