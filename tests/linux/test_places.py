@@ -142,9 +142,13 @@ def pinned(name: str) -> int:
 
 
 def seed_of_the_only_daemon() -> bytes:
-    raw = libbpf.Map(pinned("settings"), 4, SETTINGS.size).get(bytes(4))
+    return seed_in(libbpf.Map(pinned("settings"), 4, SETTINGS.size))
+
+
+def seed_in(settings: libbpf.Map) -> bytes:
+    raw = settings.get(bytes(4))
     assert raw is not None
-    return bytes(SETTINGS.unpack(raw)[-2])
+    return bytes(SETTINGS.unpack(raw)[3 + KEY_SLOTS])
 
 
 @in_sandbox
@@ -203,9 +207,7 @@ class Told:
     def __init__(self, daemon: lab.Daemon) -> None:
         namespace = Path(f"/proc/{daemon.process.pid}/ns/net").stat().st_ino
         self._pins = Path(f"/sys/fs/bpf/migrate-{namespace}")
-        raw = self._map("settings", 4, SETTINGS.size).get(bytes(4))
-        assert raw is not None
-        self.seed = bytes(SETTINGS.unpack(raw)[-1])
+        self.seed = seed_in(self._map("settings", 4, SETTINGS.size))
         self.places = Places(self._map("places", 4, PLACE.size), self._map("occupied", 4, OCCUPIED.size), self.seed)
         self.table = self._map("connections", TUPLE.size, HANDSHAKE.size)
 
