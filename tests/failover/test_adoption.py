@@ -77,7 +77,7 @@ def test_the_secret_is_written_down_in_place_of_a_key() -> None:
     negotiated = Negotiated.of_another_host(1, 2, K)
     raw = negotiated.pack()
     assert Negotiated.unpack(raw) == negotiated
-    flags = HANDSHAKE.unpack(raw)[3]
+    flags = HANDSHAKE.unpack(raw)[1]
     assert flags & HS_ADOPTED
     assert not flags & HS_INITIATOR, "a replica is a server"
     assert K in raw
