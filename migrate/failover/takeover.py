@@ -137,8 +137,8 @@ async def take_over(
 ) -> Taken:
     """This host becomes the server of a connection.
 
-    `client`: its present address; `tries`: so many Migrate SYNs go out, after 0, 1, 3, 7... seconds, and the last has
-    as long as all before it together and a second for its answer; `source`: the address to speak from, by default the
+    `client`: its present address; `tries`: so many Migrate SYNs go out, after 0, 1, 3, 7... seconds, and then it waits
+    as long as it would for the next; `source`: the address to speak from, by default the
     one that the route to the client has.  Cancelling it gives up at once.  Raises `Refused`."""
     family = socket.AF_INET if client.ip.version == 4 else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_STREAM)
