@@ -104,6 +104,7 @@ class Session(Subject):
 
     async def _offer(self, why: str) -> bool:
         """Lets another member go on; whether nobody does."""
+        await self._known()
         if self._wedge.offer(self):
             self._wedge.event(self, "offered", why)
             with contextlib.suppress(TimeoutError):
@@ -201,8 +202,7 @@ class Session(Subject):
             begin, rest = found, b""
         if begin.answer != self._at.answer:
             self._at.answer = begin.answer
-            if self._exported is not None:
-                await asyncio.wait((self._exported,), timeout=EXPORT_SECONDS)
+            await self._known()
             self.tell()
         if begin.body is None:
             await self._send(begin.send + rest)
@@ -218,6 +218,11 @@ class Session(Subject):
             if moved < left:
                 raise BackendGone("the backend closed in the middle of its answer")
         return not begin.answer.closes
+
+    async def _known(self) -> None:
+        """Until migrated has said what others would need, or does not."""
+        if self._exported is not None:
+            await asyncio.wait((self._exported,), timeout=EXPORT_SECONDS)
 
     async def _send(self, data: bytes) -> None:
         if not data:
