@@ -63,10 +63,18 @@ class Nginx:
     PORT = 8080
 
     def __init__(
-        self, host: Host, root: Path, work: Path, *, more: str = "", servers: str = "", error_level: str = "error"
+        self,
+        host: Host,
+        root: Path,
+        work: Path,
+        *,
+        more: str = "",
+        servers: str = "",
+        main: str = "",
+        error_level: str = "error",
     ) -> None:
-        """`more`: lines for its server block; `servers`: further server blocks; `error_level` as in its error_log
-        directive (a reset by the peer is told from "info" on)."""
+        """`more`: lines for its server block; `servers`: further server blocks; `main`: lines outside of all blocks;
+        `error_level` as in its error_log directive (a reset by the peer is told from "info" on)."""
         configuration, self.log = work / "nginx.conf", work / "nginx.log"
         configuration.write_text(
             f"""daemon off;
@@ -74,6 +82,7 @@ user root;
 worker_processes 1;
 pid {work}/nginx.pid;
 error_log {self.log} {error_level};
+{main}
 events {{ worker_connections 4096; }}
 http {{
     access_log off;

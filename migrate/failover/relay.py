@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable
 
 PIPE_BYTES = 1 << 20
+TURN_BYTES = 4 << 20
+"""After so many bytes without a pause, it is the others' turn."""
 _F_SETPIPE_SZ = 1031
 _FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 _KEPT = 64
@@ -74,7 +76,7 @@ async def copy(source: socket.socket, sink: socket.socket, count: int | None, mo
     """Moves `count` bytes (None: all until the end); how many there were before the source ended.  `moved` is told of
     each piece.  Raises `SourceGone`, `SinkGone`."""
     out, into = pipe = _pipe()
-    done, inside = 0, 0
+    done, inside, yielded = 0, 0, 0
     try:
         while count is None or done < count:
             try:
@@ -98,7 +100,9 @@ async def copy(source: socket.socket, sink: socket.socket, count: int | None, mo
                     raise SinkGone(error.strerror) from error
                 inside -= part
                 moved(part)
-            await asyncio.sleep(0)  # the others' turn
+            if done >= yielded + TURN_BYTES:
+                yielded = done
+                await asyncio.sleep(0)
     finally:
         _give_back(pipe, inside)
     return done
