@@ -14,8 +14,8 @@ without a winner, by a replica that died meanwhile: whoever is not answered, and
 one (`secrets.after(1)`).  `Taken.secrets` has the counts of now, for the soft state of the new owner.
 
 A server whose process is killed still has a kernel, which ends its connections by FIN, and the client would take that
-for the end of the stream.  `guard(listener)` keeps FIN and RST of all connections that it accepts from leaving the
-host, until the program says `unguard(sock)`, before it ends one in order.  A socket of `take_over` is guarded, too.
+for the end of the stream.  With SO_LINGER 0 (on the listener, and on what is taken over) it resets them instead; the
+client then waits, as in MIGRATE_WAIT, for 2MSL.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import json
 import os
 import socket
 import struct
+import time
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -34,14 +35,14 @@ from migrate.core import FourTuple, Peer, seq
 from migrate.core.segment import Address
 from migrate.daemon.control import SOCKET_NAME
 from migrate.linux import repair
-from migrate.linux.maps import GUARDED_MARK
 
 _INFO = struct.Struct("=5xBB1x")
 _SND_MSS, _NUMBER = 16, struct.Struct("=I")
 _INFO_BYTES = 104
 _HAS_TIMESTAMPS, _HAS_SACK, _HAS_SCALES = 1, 2, 4
 _TIMESTAMP_BYTES = 12
-SO_MARK = 36
+# A migrated that was killed is there again within that.
+_RESTART_SECONDS, _PAUSE_SECONDS = 5.0, 0.05
 
 
 class Refused(Exception):
@@ -136,14 +137,13 @@ async def take_over(
 ) -> Taken:
     """This host becomes the server of a connection.
 
-    `client`: its present address; `tries`: so many Migrate SYNs go out, after 0, 1, 3, 7... seconds, and the last has
-    as long as all before it together and a second for its answer; `source`: the address to speak from, by default the
+    `client`: its present address; `tries`: so many Migrate SYNs go out, after 0, 1, 3, 7... seconds, and then it waits
+    as long as it would for the next; `source`: the address to speak from, by default the
     one that the route to the client has.  Cancelling it gives up at once.  Raises `Refused`."""
     family = socket.AF_INET if client.ip.version == 4 else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        guard(sock)
         said = await _ask(
             {
                 "do": "adopt",
@@ -162,7 +162,8 @@ async def take_over(
                 "source": None if source is None else str(source),
                 "fd": sock.fileno(),
                 "inode": os.fstat(sock.fileno()).st_ino,
-            }
+            },
+            _RESTART_SECONDS,
         )
     except BaseException:
         drop(sock)
@@ -178,17 +179,6 @@ def drop(sock: socket.socket) -> None:
         # A socket without repair mode is not connected any more, or not yet: closing it says nothing.
         with contextlib.suppress(repair.CannotCarry):
             repair.enter(sock)
-
-
-def guard(sock: socket.socket) -> None:
-    """From now on no FIN and no RST of this socket leaves the host, whoever closes it; of a listener: nor of those that
-    it accepts from now on.  Needs CAP_NET_ADMIN."""
-    sock.setsockopt(socket.SOL_SOCKET, SO_MARK, GUARDED_MARK)
-
-
-def unguard(sock: socket.socket) -> None:
-    """Its end is an end again.  To be called before `shutdown` or `close`."""
-    sock.setsockopt(socket.SOL_SOCKET, SO_MARK, 0)
 
 
 def pair_of(sock: socket.socket) -> FourTuple:
@@ -207,12 +197,18 @@ def _secrets(said: dict[str, Any]) -> Secrets:
     return Secrets(said["ni"], said["na"], bytes.fromhex(said["k"]), said["sent"], said["accepted"], said["connection"])
 
 
-async def _ask(request: dict[str, Any]) -> dict[str, Any]:
-    """The result of a request to this host's migrated.  Raises `Refused`."""
-    try:
-        reader, writer = await asyncio.open_unix_connection(SOCKET_NAME)
-    except OSError as error:
-        raise Refused(f"no migrated serves this host: {error.strerror}") from error
+async def _ask(request: dict[str, Any], patience: float = 0.0) -> dict[str, Any]:
+    """The result of a request to this host's migrated, which may take `patience` seconds to be there.  Raises
+    `Refused`."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            reader, writer = await asyncio.open_unix_connection(SOCKET_NAME)
+            break
+        except OSError as error:
+            if time.monotonic() >= end:
+                raise Refused(f"no migrated serves this host: {error.strerror}", unanswered=True) from error
+            await asyncio.sleep(_PAUSE_SECONDS)
     try:
         writer.write(json.dumps(request).encode() + b"\n")
         line = await reader.readline()
