@@ -151,7 +151,7 @@ def pinned(name: str) -> int:
 def seed_of_the_only_daemon() -> bytes:
     raw = libbpf.Map(pinned("settings"), 4, SETTINGS.size).get(bytes(4))
     assert raw is not None
-    return bytes(SETTINGS.unpack(raw)[-2])
+    return bytes(SETTINGS.unpack(raw)[-1])
 
 
 @in_sandbox
