@@ -238,7 +238,8 @@ class Service:
                 continue
             if pair.remote_ip not in sources:
                 source = addresses.source_towards(pair.remote_ip)
-                sources[pair.remote_ip] = source if source in local else None
+                usable = source in local and self._tables.leads_out(pair.remote_ip, source)
+                sources[pair.remote_ip] = source if usable else None
             source = _not_refused(managed, sources[pair.remote_ip], local)
             if source is not None:
                 self.move(managed, source)
@@ -398,7 +399,9 @@ def _not_refused(managed: Managed, source: Address | None, local: set[Address]) 
         managed.refused.clear()
     managed.refused &= local
     own = managed.machine.tuple.local_ip
-    return next((one for one in (source, own) if one in local and one not in managed.refused), None)
+    if source not in managed.refused:
+        return source
+    return own if own in local and own not in managed.refused else None
 
 
 def _settled(managed: Managed, local: set[Address]) -> bool:
