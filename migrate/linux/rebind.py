@@ -18,7 +18,7 @@ from migrate.linux.maps import WATCH_MUTE_OUT, Address, Connections, Negotiated,
 from migrate.linux.orphans import Orphans
 from migrate.linux.ports import Ports, put_back
 from migrate.linux.repair import CannotCarry, Checkpoint
-from migrate.linux.rings import Rings, busy_sockets
+from migrate.linux.rings import Rings
 from migrate.linux.sockdiag import Lookup
 from migrate.linux.source_rule import standing_in
 from migrate.linux.wire import Wire
@@ -74,10 +74,11 @@ class Rebinder:
         outcomes: list[Outcome] = []
         where = dict(known or {})
         where |= self.find([order.old for order in orders if order.old not in where])
+        self.rings.recent()
         self._journal.begin(self._ports.remember())
         self._freezer.freeze()
         try:
-            busy = busy_sockets({holder.pid for holder in where.values()})
+            busy = self.rings.now()
             for index, order in enumerate(orders):
                 try:
                     held = self._borrowed(order.old, where)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 from migrate.linux.borrow import processes
@@ -30,27 +29,21 @@ _SHARE = 0.1
 """Of the time, at most, goes into looking."""
 
 
-def busy_sockets(pids: Iterable[int]) -> set[int]:
-    """Inodes of the sockets of those of the processes that have such a request waiting."""
-    found: set[int] = set()
-    for pid in pids:
-        rings, sockets = _descriptors(pid)
-        if any(map(_waits, rings)):
-            found |= sockets
-    return found
-
-
 class Rings:
-    """The same for the programs of a host."""
+    """The programs of a host that have rings.  All that it tells are inodes of sockets with such a request waiting."""
 
     def __init__(self, cgroup: Path) -> None:
         self._cgroup = cgroup
+        self._programs: list[tuple[list[Path], set[int]]] = []  # fdinfo of its rings, and its sockets
         self._busy: set[int] = set()
         self._again = 0.0
 
     def look(self) -> set[int]:
+        """Looks through all descriptors."""
         began = time.monotonic()
-        self._busy = busy_sockets(processes(self._cgroup))
+        programs = map(_descriptors, processes(self._cgroup))
+        self._programs = [(rings, sockets) for rings, sockets in programs if rings]
+        self._busy = self.now()
         now = time.monotonic()
         self._again = now + (now - began) / _SHARE
         return self._busy
@@ -58,6 +51,10 @@ class Rings:
     def recent(self) -> set[int]:
         """As it was a moment ago: for many questions in a row."""
         return self._busy if time.monotonic() < self._again else self.look()
+
+    def now(self) -> set[int]:
+        """Of the rings and sockets that the last look has found, which costs nothing where there are no rings."""
+        return set().union(*(sockets for rings, sockets in self._programs if any(map(_waits, rings))))
 
 
 def _descriptors(pid: int) -> tuple[list[Path], set[int]]:
