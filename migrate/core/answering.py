@@ -176,6 +176,9 @@ def on_rst(c: Record, event: Rst) -> list[Action]:
     """A RST from the peer's address: it may be someone else's by now (slide 20)."""
     if FourTuple.of_arriving(event.segment) != c.tuple:
         return []
+    if c.verifying and rules.refuses(event.segment, c.verifying.s):
+        c.verifying = None  # the peer has closed, and with that all questions
+        return [Disarm(Timer.RETRANSMIT)]
     if not rules.resets(event.segment, event.position.rcv_nxt):
         return ignored("a RST that is not exactly at rcv_nxt")
     return _wait(c, f"RST from {c.tuple.remote_ip}")

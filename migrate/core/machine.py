@@ -114,7 +114,7 @@ TABLE: dict[State, dict[type[Event], Row]] = {
         MigrateSyn: Row(answering.on_migrate_syn, (SYN_RCVD,), "valid Migrate SYN (crossing): send SYN/ACK"),
         SynAck: Row(moving.on_answer, (), "SYN/ACK: rebind"),
         Ack: IGNORE,
-        Rst: Row(moving.on_refusal, (SUSPENDED, ESTABLISHED), "RST: refused (a closing socket stays)"),
+        Rst: Row(moving.on_refusal, (SUSPENDED, ESTABLISHED), "RST: refused (at its own address: stays)"),
         Expired: Row(moving.on_syn_timeout, (CLOSED,), "timeout: Migrate SYN again; 2MSL of MIGRATE_WAIT: reset"),
         Rebound: Row(settling.on_rebound, (ESTABLISHED,), "SYN/ACK, rebound: send ACK"),
         RebindFailed: Row(settling.on_rebind_failed, (SUSPENDED,), "socket cannot move"),

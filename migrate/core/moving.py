@@ -75,7 +75,7 @@ def on_move(c: Record, event: Move) -> list[Action]:
         return ignored(f"a socket in {event.position.tcp_state.name} does not move")
     told = c.sent_count != c.confirmed_count  # the peer may have been, that the address was gone
     if c.state is State.SUSPENDED and new == c.tuple and event.position.tcp_state in rules.CLOSING and not told:
-        return [*_let_close(c), *ignored(f"{new.local_ip} is back, a closing socket goes on there")]
+        return [*_go_on(c), *ignored(f"{new.local_ip} is back, a closing socket goes on there")]
     if c.state is State.ESTABLISHED and new == c.tuple:
         return ignored(f"already at {new.local_ip}")
     if c.state is State.SYN_SENT and c.pending and new == c.pending.tuple:
@@ -219,18 +219,18 @@ def on_refusal(c: Record, event: Rst) -> list[Action]:
     if FourTuple.of_arriving(event.segment) != c.pending.tuple or not rules.refuses(event.segment, c.pending.s):
         return []
     refused = c.pending.tuple
-    if refused == c.tuple and event.position.tcp_state in rules.CLOSING:
-        # The peer has got all, and what is left of it answers a FIN that is sent again.
+    if refused == c.tuple:
+        # The peer is where it was, and so are we: whether it cannot move, or has closed and awaits our FIN.
         c.pending = None
-        return [Disarm(Timer.RETRANSMIT), *_let_close(c), *ignored(f"{refused.remote_ip} has closed")]
+        return [Disarm(Timer.RETRANSMIT), *_go_on(c), *ignored(f"refused, and back at {refused.local_ip}")]
     return [
         *_suspend(c),
         Report(Notice.REFUSED, f"by {refused.remote_ip}, request {c.sent_count} from {refused.local_ip}"),
     ]
 
 
-def _let_close(c: Record) -> list[Action]:
-    """The kernel ends a closing socket by itself, on the pair that it has."""
+def _go_on(c: Record) -> list[Action]:
+    """The kernel goes on by itself, on the pair that it has."""
     c.state = State.ESTABLISHED
     return [Unmute(c.tuple)]
 

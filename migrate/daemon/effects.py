@@ -195,6 +195,8 @@ class Effects:
         entry = self._lookup(pair)
         if entry is not None and entry.ulp:
             return carryable.LAYERS.get(entry.ulp, f"the kernel's {entry.ulp} sits on it")
+        if entry is not None and entry.inode in self._rebinder.rings.recent():
+            return carryable.IO_URING
         return carryable.why_not(position, to != pair.local_ip)
 
     def refuse(self, name: str, rst: Segment) -> None:

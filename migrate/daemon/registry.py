@@ -209,6 +209,7 @@ class Registry:
         self._managed.pop(old, None)
         self._managed[new] = managed
         managed.moves += 1
+        managed.failure = ""
         self._tokens.remove(old)
         self._indexed.pop(old, None)
         self._indexed[new] = managed.negotiated

@@ -90,6 +90,7 @@ class Service:
         self.probe = self._programs.probe()
         self._wire = Wire()
         rebinder = Rebinder(options.cgroup, self._table, self._switchboard, self._wire, journal, self._orphans())
+        self._rings = rebinder.rings
         self.effects = Effects(
             self.registry,
             self._switchboard,
@@ -193,7 +194,7 @@ class Service:
             asking = managed.machine.state is State.SYN_SENT
             self.effects.step(managed, Rst(segment, position))
             if asking and managed.machine.state is State.SUSPENDED:
-                managed.refused.add(tuple_.local_ip)
+                self._refused(managed, tuple_.local_ip)
         elif reason == maps.REPORT_HELD and segment.flags & ACK and not segment.flags & SYN:
             if self._switchboard.holds(tuple_):
                 managed.held.setdefault(tuple_, []).append(segment)
@@ -206,6 +207,13 @@ class Service:
             return managed.newcomer.position
         position = self.probe(managed.machine.tuple)
         return position.core() if position else None
+
+    def _refused(self, managed: Managed, at: Address) -> None:
+        managed.refused.add(at)
+        local = self._tables.local_addresses(self._tables.interfaces())
+        own = _not_refused(managed, at, local)
+        if own is not None:
+            self.move(managed, own)  # where it was it may go on
 
     # -- what comes from the host's interfaces -----------------------------------------------------------
 
@@ -240,7 +248,8 @@ class Service:
                 continue
             if pair.remote_ip not in sources:
                 source = addresses.source_towards(pair.remote_ip)
-                sources[pair.remote_ip] = source if source in local else None
+                usable = source in local and self._tables.leads_out(pair.remote_ip, source)
+                sources[pair.remote_ip] = source if usable else None
             source = _not_refused(managed, sources[pair.remote_ip], local)
             if source is not None:
                 self.move(managed, source)
@@ -297,6 +306,7 @@ class Service:
     def describe(self) -> list[dict[str, Any]]:
         """Every TCP connection of this host and how Migrate sees it."""
         known = {tuple_: negotiated for tuple_, negotiated, _ in self.registry.all()}
+        busy = self._rings.look()
         rows = []
         for entry in tcp_sockets(layers=True):
             negotiated = known.get(entry.tuple)
@@ -313,16 +323,18 @@ class Service:
                     "insecure": negotiated is not None and negotiated.insecure,
                     "state": managed.machine.state.name if managed else ("ESTABLISHED" if negotiated else ""),
                     "moves": managed.moves if managed else 0,
-                    "reason": self._reason(entry, negotiated, managed),
+                    "reason": self._reason(entry, negotiated, managed, busy),
                 }
             )
         return rows
 
-    def _reason(self, entry: SocketEntry, negotiated: Negotiated | None, managed: Managed | None) -> str:
+    def _reason(
+        self, entry: SocketEntry, negotiated: Negotiated | None, managed: Managed | None, busy: set[int]
+    ) -> str:
         """Why it cannot move: what the last try showed, or what is known before one."""
         if negotiated is None:
             return carryable.LAYERS.get(entry.ulp, "no Migrate-Permitted in its handshake")
-        foreseen = carryable.foreseen(entry, self.probe(entry.tuple))
+        foreseen = carryable.foreseen(entry, self.probe(entry.tuple), busy)
         return foreseen or (managed.failure if managed else "")
 
     def status(self) -> dict[str, Any]:
@@ -399,7 +411,9 @@ def _not_refused(managed: Managed, source: Address | None, local: set[Address]) 
         managed.refused.clear()
     managed.refused &= local
     own = managed.machine.tuple.local_ip
-    return next((one for one in (source, own) if one in local and one not in managed.refused), None)
+    if source not in managed.refused:
+        return source
+    return own if own in local and own not in managed.refused else None
 
 
 def _settled(managed: Managed, local: set[Address]) -> bool:

@@ -15,12 +15,16 @@ RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
 RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE = 0x40, 0x400
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
 IFA_F_TENTATIVE, IFA_F_DADFAILED = 0x40, 0x08
-RTM_GETLINK, RTM_GETADDR = 18, 22
+RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE = 18, 22, 26
+RTA_DST, RTA_OIF = 1, 4
+LOOPBACK = 1  # number of the loopback interface, in every namespace
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _FLAGS = struct.Struct("=I")
+_ROUTE = struct.Struct("=BB10x")  # struct rtmsg: family, length of the destination's prefix
+_INDEX = struct.Struct("=I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,21 @@ class Tables:
                 # On a point-to-point link IFA_ADDRESS is the other end's.
                 found.append((ipaddress.ip_address(more.get(IFA_LOCAL) or more[IFA_ADDRESS]), index))
         return found
+
+    def leads_out(self, remote: Address, source: Address) -> bool:
+        """Is `source` an address of the interface on which this host speaks to `remote`, or of no link at all?
+
+        Where that interface has none left, the kernel takes another's in IPv6, and who is asked from there finds no way
+        back."""
+        family = socket.AF_INET if remote.version == 4 else socket.AF_INET6
+        request = _ROUTE.pack(family, remote.max_prefixlen) + struct.pack("=HH", 4 + len(remote.packed), RTA_DST)
+        try:
+            route = self._netlink.get(RTM_GETROUTE, request + remote.packed)[0]
+        except OSError:
+            return False  # it has just gone
+        out = attributes(route, _ROUTE.size).get(RTA_OIF)
+        places = [index for address, index in self.places() if address == source]
+        return out is None or LOOPBACK in places or _INDEX.unpack(out)[0] in places
 
     def close(self) -> None:
         self._netlink.close()

@@ -16,13 +16,18 @@ def why_not(position: SocketPosition, moves: bool) -> str | None:
     return None
 
 
+IO_URING = "io_uring requests of its program are in flight"
 LAYERS = {"tls": "the kernel encrypts its data (kTLS)", "mptcp": "it is part of an MPTCP connection"}
 
 
-def foreseen(entry: SocketEntry, position: SocketPosition | None) -> str:
-    """What `why_not` would say of a move of its own address, or what will be met on the way; "" where nothing is."""
+def foreseen(entry: SocketEntry, position: SocketPosition | None, busy: set[int]) -> str:
+    """What `why_not` would say of a move of its own address, or what will be met on the way; "" where nothing is.
+
+    `busy`: inodes of the sockets that io_uring may be at work on."""
     if entry.ulp:
         return LAYERS.get(entry.ulp, f"the kernel's {entry.ulp} sits on it")
     if not entry.inode and entry.state not in FIN_SENT:
         return "its program has not accepted it yet"
+    if entry.inode in busy:
+        return IO_URING
     return (position and why_not(position, True)) or ""

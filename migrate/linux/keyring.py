@@ -6,7 +6,6 @@ TSval of our SYN for our clock, and the eBPF side picks the pair whose bytes loo
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TextIO
 
 from migrate.core import INSECURE_SECRET, KeyPair, shared_secret
@@ -45,7 +44,7 @@ class Keyring:
                 print("P192", pair.public.hex(), pair.private.hex(), file=self._log, flush=True)
             self._next += 1
         complete = tuple(slot for slot in slots if slot is not None)
-        self._switchboard.write(replace(self._switchboard.read(), slots=complete))
+        self._switchboard.set_keys(complete)
         return True
 
     def secret(self, negotiated: Negotiated) -> bytes:
@@ -67,7 +66,8 @@ class Keyring:
 
     def forget(self, used: set[int]) -> int:
         """Removes the key pairs that no connection and no slot uses; how many."""
-        keep = used | {number for number, _ in self._switchboard.read().slots}
+        present = self._switchboard.read()
+        keep = used | {number for number, _ in (*present.slots, *present.spare)}  # a handshake may just have had those
         gone = [key for key in list(self._private) if int.from_bytes(key, "little") not in keep]
         for key in gone:
             self._private.delete(key)

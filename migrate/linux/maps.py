@@ -39,7 +39,7 @@ HANDSHAKE = struct.Struct("=IIII25s3x25s3x")
 STATE = struct.Struct(f"=II{STATE_BYTES}s")
 WATCH = struct.Struct("=IxxxxQ")
 SLOT = struct.Struct("=I25s3x")
-SETTINGS = struct.Struct("=QII" + "32s" * KEY_SLOTS + f"{8 * SEED_WORDS}s2s6x")
+SETTINGS = struct.Struct("=QIII2s2x" + "32s" * 2 * KEY_SLOTS + f"{8 * SEED_WORDS}s")
 COUNTERS = struct.Struct("=II")
 REPORT = struct.Struct("=IIQ")
 PROOF = struct.Struct("=III25s3x")
@@ -186,6 +186,8 @@ class Settings:
     insecure: bool
     slots: tuple[tuple[int, bytes], ...]  # (number, public key)
     seed: bytes
+    spare: tuple[tuple[int, bytes], ...]  # those before them, or those to come
+    turn: int = 0  # its last bit: where in the map the slots that serve are
     guarded: int = 0
 
 
@@ -204,15 +206,18 @@ class Switchboard:
     def read(self) -> Settings:
         raw = self._settings.get(bytes(4))
         assert raw is not None
-        alive_until, watching, insecure, *slots, seed, guarded = SETTINGS.unpack(raw)
+        alive_until, watching, insecure, turn, guarded, *slots, seed = SETTINGS.unpack(raw)
         keys = tuple(SLOT.unpack(slot) for slot in slots)
-        return Settings(alive_until, bool(watching), bool(insecure), keys, seed, int.from_bytes(guarded, "big"))
+        sets = keys[:KEY_SLOTS], keys[KEY_SLOTS:]
+        serving, spare = sets if turn % 2 == 0 else sets[::-1]
+        port = int.from_bytes(guarded, "big")
+        return Settings(alive_until, bool(watching), bool(insecure), serving, seed, spare, turn, port)
 
     def write(self, settings: Settings) -> None:
-        slots = [SLOT.pack(*slot) for slot in settings.slots]
-        flags = settings.watching, settings.insecure
-        last = settings.seed, settings.guarded.to_bytes(2, "big")
-        self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, *flags, *slots, *last))
+        sets = (settings.slots, settings.spare) if settings.turn % 2 == 0 else (settings.spare, settings.slots)
+        slots = [SLOT.pack(*slot) for one in sets for slot in one]
+        flags = settings.watching, settings.insecure, settings.turn, settings.guarded.to_bytes(2, "big")
+        self._settings.set(bytes(4), SETTINGS.pack(settings.alive_until, *flags, *slots, settings.seed))
 
     def counters(self) -> tuple[int, set[int]]:
         """How many migratable connections there have been (modulo 2^32), and the numbers of the key pairs that the
@@ -221,6 +226,12 @@ class Switchboard:
         assert raw is not None
         established, used = zip(*COUNTERS.iter_unpack(raw), strict=True)
         return sum(established) & 0xFFFFFFFF, set(used) - {0}
+
+    def set_keys(self, slots: tuple[tuple[int, bytes], ...]) -> None:
+        """These serve from now on.  The eBPF side may be copying one of those before them: they stay as they are."""
+        before = self.read()
+        self.write(replace(before, spare=slots))
+        self.write(replace(before, slots=slots, spare=before.slots, turn=(before.turn + 1) & 0xFFFFFFFF))
 
     def set_insecure(self, insecure: bool) -> None:
         """From now on ask for the insecure variant, and answer who asks for it; or neither."""

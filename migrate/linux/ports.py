@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
-from migrate.linux.addresses import Tables
+from migrate.linux.addresses import LOOPBACK, Tables
 from migrate.linux.borrow import Holder, borrow, holders, processes
 from migrate.linux.journal import Journal
 from migrate.linux.maps import Address, Switchboard
@@ -27,7 +27,7 @@ from migrate.linux.sockdiag import HOLDING_A_PORT, SocketEntry, tcp_sockets
 
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 PRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")  # the range must not reach below it
-LOOPBACK, MADE_UP = 1, 0x40000000  # numbers of interfaces: the first is every namespace's own, the other nobody's
+MADE_UP = 0x40000000  # number of an interface that nobody has
 
 
 class Ports:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrate.core import FourTuple, seq
-from migrate.linux import ending, orphans, repair, resend
+from migrate.linux import carryable, ending, orphans, repair, resend
 from migrate.linux.borrow import Holder, borrow, holders, processes
 from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Entry, Journal, Order, Phase
@@ -18,6 +18,7 @@ from migrate.linux.maps import PROMISE_SECONDS, WATCH_MUTE_OUT, Address, Connect
 from migrate.linux.orphans import Orphans
 from migrate.linux.ports import Ports, put_back
 from migrate.linux.repair import CannotCarry, Checkpoint
+from migrate.linux.rings import Rings
 from migrate.linux.sockdiag import Lookup
 from migrate.linux.source_rule import standing_in
 from migrate.linux.wire import Wire
@@ -58,7 +59,7 @@ class Rebinder:
     ) -> None:
         self._cgroup, self._connections, self._wire, self._journal = cgroup, connections, wire, journal
         self._switchboard, self._orphans = switchboard, orphans
-        self._freezer = Freezer(cgroup)
+        self._freezer, self.rings = Freezer(cgroup), Rings(cgroup)
         self._lookup = Lookup()
         self._ports = Ports(cgroup, journal, switchboard)
 
@@ -74,14 +75,19 @@ class Rebinder:
         outcomes: list[Outcome] = []
         where = dict(known or {})
         where |= self.find([order.old for order in orders if order.old not in where])
+        self.rings.recent()
         self._journal.begin(self._ports.remember())
         # Until somebody finishes what begins here, the eBPF side keeps away what it is told to, should that take long.
         self._switchboard.promise(STANDSTILL_SECONDS)
         self._freezer.freeze()
         try:
+            busy = self.rings.now()
             for index, order in enumerate(orders):
                 try:
                     held = self._borrowed(order.old, where)
+                    if held and held[0].inode in busy:
+                        held[1].close()
+                        raise CannotCarry(carryable.IO_URING)
                     if held is not None:
                         self._carry_one(index, order, *held, lead, (beyond or {}).get(order.old, ()))
                     else:

@@ -119,7 +119,8 @@ class Daemon:
 
     def events(self, event: str = "") -> list[dict[str, Any]]:
         """What the events file holds since `forget`, or those of one kind."""
-        lines = self.events_file.read_text().splitlines() if self.events_file.exists() else []
+        text = self.events_file.read_text() if self.events_file.exists() else ""
+        lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may be half written
         found = [json.loads(line) for line in lines[self._forgotten :]]
         return [one for one in found if event in ("", one["event"])]
 

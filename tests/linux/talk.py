@@ -164,6 +164,11 @@ class Talk:
         self._sockets[number].setsockopt(level, name, value)
         return value
 
+    def layer(self, number: int, name: str) -> int:
+        """One of the kernel's own layers on the socket (TCP_ULP)."""
+        self._sockets[number].setsockopt(socket.IPPROTO_TCP, 31, name.encode())
+        return number
+
     def shutdown(self, number: int) -> int:
         self._sockets[number].shutdown(socket.SHUT_WR)
         return number

@@ -148,7 +148,7 @@ def seed_of_the_only_daemon() -> bytes:
 def seed_in(settings: libbpf.Map) -> bytes:
     raw = settings.get(bytes(4))
     assert raw is not None
-    return bytes(SETTINGS.unpack(raw)[3 + KEY_SLOTS])
+    return bytes(SETTINGS.unpack(raw)[-1])
 
 
 @in_sandbox

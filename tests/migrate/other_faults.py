@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from migrate.core import State, SynNumber, TcpState, TokenTable, admission, keys, moving, record, rules, settling
+from migrate.core import (
+    State,
+    SynNumber,
+    TcpState,
+    TokenTable,
+    admission,
+    answering,
+    keys,
+    moving,
+    record,
+    rules,
+    settling,
+)
 from tests.migrate import (
     test_admission,
     test_answering,
@@ -228,16 +240,18 @@ FAULTS = [
         (with_(test_fins.test_a_half_closed_connection_moves, TcpState.LAST_ACK),),
     ),
     Fault(
-        "a closing socket is suspended for good",
+        "one that is refused at its own address is suspended for good",
         moving.on_refusal,
-        "refused == c.tuple and",
-        "False and",
-        (
-            with_(
-                test_moving.test_one_that_is_refused_there_is_left_to_the_kernel_if_it_is_closing,
-                *("CLOSING", "ESTABLISHED"),
-            ),
-        ),
+        "refused == c.tuple",
+        "False",
+        (test_moving.test_one_that_is_refused_there_goes_on,),
+    ),
+    Fault(
+        "a verification goes on although it is refused",
+        answering.on_rst,
+        "if c.verifying and",
+        "if False and",
+        (test_moving.test_a_verification_that_is_refused_is_over,),
     ),
     Fault(
         "a closing socket that is back asks nobody",

@@ -22,6 +22,7 @@ from migrate.core import (
     Notice,
     Peer,
     Rebind,
+    Report,
     Rst,
     SendAck,
     SendSyn,
@@ -32,6 +33,7 @@ from migrate.core import (
     options,
     seq,
 )
+from migrate.core.record import Request
 from tests.migrate.fixtures import (
     AGAIN,
     BOTH_MOVED,
@@ -135,15 +137,26 @@ def test_a_closing_socket_that_has_asked_elsewhere_asks_where_its_address_comes_
     assert c.state is State.SYN_SENT
 
 
-@pytest.mark.parametrize(("state", "after"), [("CLOSING", "ESTABLISHED"), ("CLOSE_WAIT", "SUSPENDED")])
-def test_one_that_is_refused_there_is_left_to_the_kernel_if_it_is_closing(state: str, after: str) -> None:
-    """The peer is in TIME-WAIT, and acknowledges the FIN that is sent again."""
+def test_one_that_is_refused_there_goes_on() -> None:
+    """The peer is in TIME-WAIT, say, and acknowledges the FIN that is sent again."""
     c = closing_and_back(asked_elsewhere=True)
-    here = position(tcp_state=TcpState[state])
+    here = position(tcp_state=TcpState.CLOSING)
     s = one(SendSyn, c.handle(Move(OLD.local_ip, here))).seq
     actions = c.handle(Rst(refused(OLD, s).segment, here))
-    assert c.state is State[after]
-    assert (Unmute(OLD) in actions) is (after == "ESTABLISHED")
+    assert c.state is State.ESTABLISHED
+    assert Unmute(OLD) in actions
+    assert Disarm(Timer.RETRANSMIT) in actions
+
+
+def test_a_verification_that_is_refused_is_over() -> None:
+    """The peer has closed meanwhile."""
+    c = connection()
+    c.verifying = Request(OLD, UNA - 1, preload=False)
+    assert of(SendSyn, c.handle(AGAIN))
+    assert c.handle(refused(OLD, s=UNA)) == [Report(Notice.IGNORED, "a RST that is not exactly at rcv_nxt")]
+    assert c.handle(refused(OLD)) == [Disarm(Timer.RETRANSMIT)]
+    assert c.state is State.ESTABLISHED
+    assert c.handle(AGAIN) == []
 
 
 def test_no_request_leads_from_one_ip_version_to_the_other() -> None:

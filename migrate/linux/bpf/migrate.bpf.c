@@ -209,7 +209,7 @@ int negotiate(struct bpf_sock_ops *ops)
 		if (!(ops->skb_tcp_flags & SYN_FLAG))
 			break;
 		now = get_settings();
-		if (!now || !alive(now) || !now->slots[0].number)
+		if (!now || !alive(now) || !now->slots[now->turn & 1][0].number)
 			break;
 		length = mp_length(ops, now);
 		if (length)
@@ -508,7 +508,7 @@ static __always_inline const struct key_slot *choose_slot(struct settings *now, 
 	if (options->timestamp >= 0)
 		get(options, options->timestamp + 2, (__u8 *)&clock, 4);
 	clock = bpf_ntohl(clock);
-	return &now->slots[((clock >> 30) + 3) & 3];
+	return &now->slots[now->turn & 1][((clock >> 30) + 3) & 3];
 }
 
 static __always_inline void note_key(__u32 number)

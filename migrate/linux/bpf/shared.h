@@ -109,10 +109,11 @@ struct settings {
 	__u64 alive_until;	/* CLOCK_MONOTONIC nanoseconds: the daemon's promise to be there until then */
 	__u32 watching;		/* 1 if `watches` has entries; 0 lets every segment pass at once */
 	__u32 insecure;		/* 1: ask for the insecure variant, and answer who asks for it */
-	struct key_slot slots[KEY_SLOTS];	/* one key pair for each quarter of the TSval circle */
-	__u64 seed[SEED_WORDS];	/* of the places: random, and never told to a peer */
+	__u32 turn;		/* which of the two sets of key pairs serves, by its last bit: the other may be written */
 	__be16 guarded;		/* no RST leaves from this port: some of its sockets cannot be found for a moment */
-	__u8 pad[6];
+	__u16 pad;
+	struct key_slot slots[2][KEY_SLOTS];	/* one key pair for each quarter of the TSval circle */
+	__u64 seed[SEED_WORDS];	/* of the places: random, and never told to a peer */
 };
 
 /* What the eBPF side tells the daemon, which never writes it; one for each processor. */
