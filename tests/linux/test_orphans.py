@@ -94,9 +94,10 @@ def test_a_closed_socket_whose_own_host_has_lost_the_address() -> None:
         place.remove(place.two, version, 2)
         for daemon in place.daemons.values():
             daemon.wait_event("migrated", 1 if version == lab.VERSIONS[0] else 2)
-        assert client("names", pair.number)[2] == lab.address(version, 21)
+        to = client("names", pair.number)[2]
+        assert to in (lab.address(version, 21), lab.address(version, 22))
         closing = [row for row in place.daemons["two"].connections() if row["tcp"] == TcpState.FIN_WAIT1.name]
-        assert [row["local"] for row in closing] == [lab.address(version, 21)]
+        assert [row["local"] for row in closing] == [to]
         assert client("receive", pair.number, count) == "right"
         assert client("at_end", pair.number) is True
         client("close", pair.number)
@@ -114,7 +115,7 @@ def test_one_that_cannot_be_carried_is_no_harm_to_others() -> None:
             daemon = place.daemons["two"]
             lab.until(lambda one=one, daemon=daemon: one._moved(daemon), "it has moved")  # type: ignore[misc]
             lab.both_ways(client, server, one.number)
-        assert place.daemons["two"].events("rebind-failed")
+        place.daemons["two"].wait_event("rebind-failed")
         for one in (other, third):
             for talker in talkers:
                 talker("close", one.number)
