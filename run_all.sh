@@ -3,6 +3,7 @@
 #
 #   ./run_all.sh                    all scenarios
 #   ./run_all.sh NAME...            these scenarios
+#   ./run_all.sh soak               random moves, losses, outages and kills of daemons, and what is left of them
 #   ./run_all.sh test [ARGUMENT...] linter, type checker and test suite; ARGUMENTs are pytest's
 #   ./run_all.sh --list             which scenarios there are
 #   ./run_all.sh --check            which kernel features this machine has
@@ -13,6 +14,7 @@
 #   --ip V               4, 6 or all (default: the scenario's first)
 #   --out DIR            directory of the results (default out)
 #   --jobs N             how many runs at a time (default: the number of cores, at least 2)
+#   --minutes M          of a soak (default 10)
 #   --timeout SECONDS    how long a run may take (default: the scenario's own limit)
 #   --vagrant            run in the Vagrant machine even where this one would do
 #
@@ -58,16 +60,19 @@ else
     case $argument in
       -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p;}' "${BASH_SOURCE[0]}"; exit 0 ;;
       --list) list; exit 0 ;;
+      soak) wanted=soak ;;
       --check) wanted=check; arguments+=("$argument") ;;
       --vagrant) through_vagrant=yes ;;
       --out) next=--out ;;
       --out=*) out=${argument#--out=} ;;
-      --seed | --profile | --ip | --jobs | --timeout) next=$argument; arguments+=("$argument") ;;
-      --seed=* | --profile=* | --ip=* | --jobs=* | --timeout=*) arguments+=("$argument") ;;
+      --seed | --profile | --ip | --jobs | --timeout | --minutes) next=$argument; arguments+=("$argument") ;;
+      --seed=* | --profile=* | --ip=* | --jobs=* | --timeout=* | --minutes=*) arguments+=("$argument") ;;
       -*) die "unknown option '$argument'; see ./run_all.sh --help" 2 ;;
       *) names+=("$argument"); arguments+=("$argument") ;;
     esac
   done
+  [[ $wanted != soak ]] || arguments=(soak ${arguments[@]+"${arguments[@]}"})
+  [[ $wanted != soak || ${#names[@]} -eq 0 ]] || die "a soak takes no scenario; see ./run_all.sh --help" 2
   [[ -z $next ]] || die "the option $next lacks its value; see ./run_all.sh --help" 2
   for name in ${names[@]+"${names[@]}"}; do
     known=$(list | cut -d' ' -f1)
@@ -89,12 +94,12 @@ in_vagrant() {
   there() { ssh -q -F "$work/ssh" ${terminal:+-t} default "$1"; }
   terminal= results=/var/tmp/migrate-lab-$$
   command=$(printf '%q ' ./run_all.sh ${arguments[@]+"${arguments[@]}"})
-  [[ $wanted != run ]] || command+="--out $results"
+  case $wanted in run | soak) command+="--out $results" ;; esac
   status=0
   [[ ! -t 0 || ! -t 1 ]] || terminal=yes
   there "cd /vagrant && sudo $command" || status=$?
   terminal=
-  if [[ $wanted == run ]] && there "test -d $results"; then
+  if [[ $wanted == run || $wanted == soak ]] && there "test -d $results"; then
     there "sudo tar -C $results -cf - . && sudo rm -rf $results" </dev/null >"$work/results.tar"
     bring_back "$work/results.tar" "${out:-$root/out}"
   fi
@@ -138,6 +143,7 @@ if [[ $EUID -ne 0 ]]; then
 fi
 "$root/vagrant/provision.sh" --done || "$root/vagrant/provision.sh" || exit 1
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+[[ $wanted != soak ]] || exec "$python" -m scenarios.soak "${arguments[@]:1}" ${out:+--out "$out"}
 [[ $wanted == test ]] || exec "$python" -m scenarios "$@"
 
 cd "$root"

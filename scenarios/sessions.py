@@ -115,7 +115,7 @@ class Sshd:
         (work / "sshd_config").write_text(
             f"{ports}HostKey {work}/host_key\nAuthorizedKeysFile {work}/authorized_keys\nPidFile none\n"
             "StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
-            "PrintMotd no\nPrintLastLog no\nUseDNS no\nSubsystem sftp internal-sftp\n"
+            "LogLevel DEBUG1\nPrintMotd no\nPrintLastLog no\nUseDNS no\nSubsystem sftp internal-sftp\n"
         )
         log = work / "sshd.log"
         with log.open("w") as said:
@@ -148,7 +148,7 @@ class Sshd:
         log = self.work / "scp.log"
         with log.open("w") as said:
             process = host.spawn(
-                ["scp", "-q", *self._options(address), "-P", str(self.PORTS[1]), source,
+                ["scp", *self._options(address), "-P", str(self.PORTS[1]), source,
                  f"root@{at(address)}:{target}"],
                 stderr=said,
             )  # fmt: skip

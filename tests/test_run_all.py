@@ -135,6 +135,13 @@ def test_it_sets_up_once_and_passes_its_arguments_on(checkout: Checkout) -> None
 
 
 @as_root
+def test_a_soak_is_a_command_of_its_own(checkout: Checkout) -> None:
+    assert checkout.run("soak", "--minutes", "3", "--seed=2", "--out", "a b").returncode == 0
+    assert checkout.called() == ["python -m scenarios.soak --minutes 3 --seed=2 --out a b"]
+    assert checkout.run("soak", "good").returncode == 2
+
+
+@as_root
 def test_a_set_up_that_fails_ends_it_with_the_set_ups_sentence(checkout: Checkout) -> None:
     checkout.provision(done=False, known=True, works=False)
     done = checkout.run("good")
@@ -228,6 +235,12 @@ class TestVagrant:
         assert called[:3] == ["vagrant status --machine-readable", "vagrant rsync", "vagrant ssh-config"]
         assert called[3].startswith("guest good --seed 3 --out /var/tmp/migrate-lab-")
         assert not Path(called[3].split()[-1]).exists()
+
+    def test_a_soak_goes_there_too(self, checkout: Checkout) -> None:
+        self.guest(checkout, "mkdir -p $out/soak; echo new >$out/soak/result.json")
+        assert checkout.run("--vagrant", "soak", "--minutes", "3").returncode == 0
+        assert (checkout.root / "out" / "soak" / "result.json").read_text() == "new\n"
+        assert checkout.called()[3].startswith("guest soak --minutes 3 --out /var/tmp/migrate-lab-")
 
     def test_a_machine_that_is_down_is_brought_up(self, checkout: Checkout) -> None:
         self.state(checkout, "poweroff")

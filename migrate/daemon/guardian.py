@@ -64,6 +64,8 @@ def guard(worker: Callable[[Journal], int], journal: Journal, cgroup: Path, pins
 
 def _in_child(worker: Callable[[Journal], int], journal: Journal) -> None:
     parent = os.getppid()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)  # until the worker has its own way to end; the guardian's is not for it
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     status = 1
     try:

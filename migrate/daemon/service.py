@@ -136,8 +136,9 @@ class Service:
         self._look(settled=True)
         print("ready", flush=True)
         await self._stopped.wait()
-        if not any(managed.machine.state in UNDER_WAY for managed in self.registry.managed()):
-            self._switchboard.promise(0)  # else the kernel would answer a handshake's next segment by RST
+        # The kernel would answer a handshake's next segment by RST.
+        under_way = any(managed.machine.state in UNDER_WAY for managed in self.registry.managed())
+        self._switchboard.promise(maps.PROMISE_SECONDS if under_way else 0)
         self._control.close()
         self._route.close()
 

@@ -5,6 +5,7 @@ the old one ended by a RST that only this host sees.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import struct
@@ -15,9 +16,11 @@ from ipaddress import ip_address
 
 from migrate.core import ACK, RST, FourTuple, Segment, TcpState, seq
 from migrate.linux import ending, libbpf, repair
+from migrate.linux.maps import Address
 from migrate.linux.queues import MISSED, Queues
 from migrate.linux.repair import FIN_SENT, CannotCarry, Checkpoint, Room
 from migrate.linux.sockdiag import Lookup
+from migrate.linux.source_rule import standing_in
 
 _PROOF_BYTES = 200_000
 
@@ -141,12 +144,23 @@ def release(image: Checkpoint, pair: FourTuple, feed: Feed) -> None:
 
 
 def end(pair: FourTuple, rcv_nxt: int, feed: Feed, lookup: Lookup) -> None:
-    """Ends a socket that nobody holds; its peer hears nothing of it.  Raises `CannotCarry` where it does not end."""
+    """Ends a socket that nobody holds; its peer hears nothing of it.  Its address may have gone: what is fed reaches it
+    all the same.  Raises `CannotCarry` where it does not end."""
     deadline = time.monotonic() + ending.PATIENCE_SECONDS
-    while (entry := lookup(pair)) is not None and entry.state != TcpState.TIME_WAIT:
-        if time.monotonic() > deadline:
-            raise CannotCarry("its closed socket does not end")
-        feed(_from_peer(pair, RST, rcv_nxt, 0, 0))
+    with contextlib.nullcontext() if _is_ours(pair.local_ip) else standing_in(pair.remote_ip, pair.local_ip):
+        while (entry := lookup(pair)) is not None and entry.state != TcpState.TIME_WAIT:
+            if time.monotonic() > deadline:
+                raise CannotCarry("its closed socket does not end")
+            feed(_from_peer(pair, RST, rcv_nxt, 0, 0))
+
+
+def _is_ours(address: Address) -> bool:
+    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
 
 
 def _from_peer(pair: FourTuple, flags: int, number: int, ack: int, window: int) -> Segment:

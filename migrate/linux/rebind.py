@@ -93,7 +93,7 @@ class Rebinder:
                     else:
                         self._carry_orphan(index, order, lead)
                     outcomes.append(Outcome(order, None))
-                except CannotCarry as error:
+                except (CannotCarry, OSError) as error:  # one that cannot be carried is no harm to the others
                     outcomes.append(Outcome(order, str(error)))
         finally:
             self._thaw()
@@ -165,7 +165,7 @@ class Rebinder:
             try:
                 image = self._image(sock, order, reuse)
                 image.beyond = resend.held(pieces, image)
-            except CannotCarry:
+            except (CannotCarry, OSError):
                 self._put_back(sock, reuse)
                 self._journal.phase(index, Phase.DONE)
                 raise
@@ -201,7 +201,12 @@ class Rebinder:
             self._connections.remove(order.new)
             raise
         if order.old != order.new:
-            orphans.end(order.old, image.rcv_nxt, self._wire.feed, self._lookup)
+            try:
+                orphans.end(order.old, image.rcv_nxt, self._wire.feed, self._lookup)
+            except (CannotCarry, OSError):
+                orphans.end(order.new, image.rcv_nxt, self._wire.feed, self._lookup)
+                self._connections.remove(order.new)
+                raise
         lead(order, image)
         orphans.release(image, order.new, self._wire.feed)
 

@@ -170,11 +170,11 @@ class Soak:
         return 0 if document.verdict is Verdict.PASS else 1
 
     def _walk(self, stage: Stage, transfers: Transfers, walk: Walk) -> None:
-        end = self._began + 60 * self._document.minutes
-        length = min(CYCLE_SECONDS, 60 * self._document.minutes)
         walk.begin()
-        while time.monotonic() < end:
-            into_cycle = (time.monotonic() - self._began) % length
+        began = time.monotonic()
+        length = min(CYCLE_SECONDS, 60 * self._document.minutes)
+        while not walk.counts["episodes"] or time.monotonic() < began + 60 * self._document.minutes:
+            into_cycle = (time.monotonic() - began) % length
             walk.episode(kills=into_cycle < (1 - CALM_SHARE) * length)
             self._growth.look(stage.daemons, time.monotonic())
             counts, totals = walk.counts, transfers.totals

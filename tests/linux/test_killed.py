@@ -179,6 +179,11 @@ def test_unload_leaves_nothing() -> None:
         assert len(seen[0].segment.options) == 20, "a SYN is Linux's own again"
 
 
+def children(daemon: lab.Daemon) -> set[int]:
+    pid = daemon.process.pid
+    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
 def die_with_guardian(place: lab.Lab, point: str) -> None:
     """The worker dies at that point of a rebind, and the guardian at the same time."""
     daemon = place.daemons["one"]
@@ -283,3 +288,18 @@ def test_a_daemon_that_is_restarted_in_a_handshake_is_not_taken_for_a_refusal() 
             place.daemons["two"].wait_event("migrated", number + 1)
             lab.both_ways(client, server, number)
         assert not place.daemons["two"].events("waiting")
+
+
+@in_sandbox
+def test_a_guardian_that_is_killed_takes_along_a_worker_that_has_just_begun() -> None:
+    with lab.lab() as place:
+        daemon = place.daemons["one"]
+        old = daemon.worker
+        os.kill(old, signal.SIGKILL)
+        lab.until(lambda: children(daemon) - {old}, "another worker begins")
+        worker = daemon.worker
+        time.sleep(0.1)
+        daemon.process.kill()
+        daemon.process.wait()
+        lab.until(lambda: not Path(f"/proc/{worker}/cmdline").exists(), "the worker ends too", 5)
+        place.start("one")

@@ -82,3 +82,41 @@ def test_an_orphan_on_the_port_of_a_listener_that_goes_on() -> None:
         other = Pair(place, talkers, version)
         lab.both_ways(client, server, other.number)
         assert client("receive", pair.number, count) == "right"
+
+
+@in_sandbox
+def test_a_closed_socket_whose_own_host_has_lost_the_address() -> None:
+    """The RST that ends it on this host must reach it all the same, and only one successor may be left."""
+    for version, place, talkers in halves():
+        client, _ = talkers
+        pair = Pair(place, talkers, version)
+        count = orphan(pair)
+        place.remove(place.two, version, 2)
+        for daemon in place.daemons.values():
+            daemon.wait_event("migrated", 1 if version == lab.VERSIONS[0] else 2)
+        to = client("names", pair.number)[2]
+        assert to in (lab.address(version, 21), lab.address(version, 22))
+        closing = [row for row in place.daemons["two"].connections() if row["tcp"] == TcpState.FIN_WAIT1.name]
+        assert [row["local"] for row in closing] == [to]
+        assert client("receive", pair.number, count) == "right"
+        assert client("at_end", pair.number) is True
+        client("close", pair.number)
+
+
+@in_sandbox
+def test_one_that_cannot_be_carried_is_no_harm_to_others() -> None:
+    for version, place, talkers in halves("tests.linux.unwilling"):
+        client, server = talkers
+        other, pair = Pair(place, talkers, version), Pair(place, talkers, version)
+        third = Pair(place, talkers, version)
+        orphan(pair)
+        place.daemons["one"].ask(do="migrate", to=lab.address(version, 11))
+        for one in (other, third):
+            daemon = place.daemons["two"]
+            lab.until(lambda one=one, daemon=daemon: one._moved(daemon), "it has moved")  # type: ignore[misc]
+            lab.both_ways(client, server, one.number)
+        place.daemons["two"].wait_event("rebind-failed")
+        for one in (other, third):
+            for talker in talkers:
+                talker("close", one.number)
+        client("close", pair.number)
