@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from random import Random
 
-from scenarios.soak.stage import ADDRESSES, PATIENCE_SECONDS, VERSIONS, Broken, Stage
+from scenarios.soak.stage import ADDRESSES, PATIENCE_SECONDS, VERSIONS, Broken, Daemon, Stage
 from scenarios.soak.transfers import Transfers
 
 LOSSES = (0.0, 0.0, 0.005, 0.02, 0.05)
@@ -135,11 +135,16 @@ class Walk:
         wanted = len(self._transfers.running)
         end = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < end:
-            rows = self._stage.daemons["mobile"].ask(do="list") or []
-            there = sum(row["tcp"] == "ESTABLISHED" and row["migratable"] for row in rows)
+            there = len(set.intersection(*(_established(daemon) for daemon in self._stage.daemons.values())))
             over = sum(not session.running for session, _ in self._transfers.running.values())
             if there + over >= wanted and not self._stage.unsettled():
                 return
             time.sleep(0.02)
         raise Broken(f"of {wanted} transfers {there} have a migratable connection, and {over} are over")
 
+
+def _established(daemon: Daemon) -> set[str]:
+    """The names of the connections that can move from now on: a host has its own before it has been accepted."""
+    rows = daemon.ask(do="list") or []
+    return {row["connection"] for row in rows
+            if row["tcp"] == "ESTABLISHED" and row["migratable"] and not row["reason"]}  # fmt: skip
