@@ -146,7 +146,7 @@ class Soak:
         random = Random(document.seed)
         with Stage(self._out, document.seed, self._module) as stage:
             transfers = Transfers(stage, self._out, random)
-            walk = Walk(stage, transfers, random)
+            walk = Walk(stage, transfers, random, self._out / "walk.jsonl")
             broken = ""
             document.before = leaks.snapshot(stage)
             try:

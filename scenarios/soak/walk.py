@@ -7,11 +7,13 @@ daemons are killed.  Then everything must settle: every connection is where its 
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
+from pathlib import Path
 from random import Random
 
-from scenarios.soak.stage import ADDRESSES, PATIENCE_SECONDS, VERSIONS, Broken, Stage
+from scenarios.soak.stage import ADDRESSES, PATIENCE_SECONDS, VERSIONS, Broken, Daemon, Stage
 from scenarios.soak.transfers import Transfers
 
 LOSSES = (0.0, 0.0, 0.005, 0.02, 0.05)
@@ -28,8 +30,9 @@ ABSENCE_SECONDS = (0.0, 1.5)
 class Walk:
     """One soak's random choices, and what they were."""
 
-    def __init__(self, stage: Stage, transfers: Transfers, random: Random) -> None:
-        self._stage, self._transfers, self._random = stage, transfers, random
+    def __init__(self, stage: Stage, transfers: Transfers, random: Random, log: Path) -> None:
+        """`log`: gets a line of JSON for each thing that is done, with its time, to be laid beside the events."""
+        self._stage, self._transfers, self._random, self._log = stage, transfers, random, log
         self.counts: Counter[str] = Counter()
 
     def episode(self, kills: bool) -> None:
@@ -43,11 +46,16 @@ class Walk:
         for _ in range(random.randint(1, 4)):
             victim = random.choice(("mobile", "server")) if kills and random.random() < 0.45 else ""
             way = random.choice((self._replace, self._replace, self._overlap, self._outage))
+            self._note(do=way.__name__.strip("_"), mover=mover, versions=versions, victim=victim, loss=loss)
             way(mover, versions, victim)
             if random.random() < 0.6:
                 time.sleep(random.uniform(0, PAUSE_SECONDS))
         self._settle()
         self.counts["episodes"] += 1
+
+    def _note(self, **what: object) -> None:
+        with self._log.open("a") as log:
+            log.write(json.dumps({"time": time.time(), **what}) + "\n")
 
     def begin(self) -> None:
         """Starts the transfers that are not going on.  Raises `Broken`."""
@@ -110,6 +118,7 @@ class Walk:
             return
         while time.monotonic() < instant:
             pass
+        self._note(kill=whom, of=victim, worker=daemon.worker)
         if daemon.kill(whom):
             self.counts[f"kills of {'a ' + whom if whom != 'both' else 'both at once'}"] += 1
             self.counts["kills"] += 1
@@ -135,11 +144,16 @@ class Walk:
         wanted = len(self._transfers.running)
         end = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < end:
-            rows = self._stage.daemons["mobile"].ask(do="list") or []
-            there = sum(row["tcp"] == "ESTABLISHED" and row["migratable"] for row in rows)
+            there = len(set.intersection(*(_established(daemon) for daemon in self._stage.daemons.values())))
             over = sum(not session.running for session, _ in self._transfers.running.values())
             if there + over >= wanted and not self._stage.unsettled():
                 return
             time.sleep(0.02)
         raise Broken(f"of {wanted} transfers {there} have a migratable connection, and {over} are over")
 
+
+def _established(daemon: Daemon) -> set[str]:
+    """The names of the connections that can move from now on: a host has its own before it has been accepted."""
+    rows = daemon.ask(do="list") or []
+    return {row["connection"] for row in rows
+            if row["tcp"] == "ESTABLISHED" and row["migratable"] and not row["reason"]}  # fmt: skip

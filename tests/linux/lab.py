@@ -322,7 +322,8 @@ def talkers(place: Lab, port: int = 9000, listen: str = "") -> tuple[Talker, Tal
 
 def connect(client: Talker, server: Talker, version: int, port: int = 9000, **more: Any) -> int:
     """A connection from `one` to `two`; both programs must have had as many before."""
-    number: int = client("connect", address(version, 2), port, *more.values())
+    number = client("connect", address(version, 2), port, *more.values())
+    assert isinstance(number, int), f"it cannot connect: {number}"
     assert server("accept") == number
     return number
 

@@ -1,0 +1,71 @@
+"""The journal as a file: what one process wrote another reads, and nothing but that."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from migrate.core import FourTuple
+from migrate.linux.borrow import Holder
+from migrate.linux.journal import Journal, Order, Phase
+from tests.linux import lab
+
+PAIR = FourTuple(lab.ip("10.0.0.1"), 1, lab.ip("10.0.0.2"), 2)
+ORDER = Order(PAIR, PAIR, 1, None, False, True, b"", b"")
+HOLDER = Holder(1, 2, 3)
+linux = pytest.mark.skipif(os.uname().sysname != "Linux", reason="asks the kernel for its network namespace")
+
+
+def written(path: Path) -> Journal:
+    journal = Journal(path)
+    journal.begin("1 2")
+    for index in (0, 2):
+        journal.take(index, ORDER, HOLDER, 1)
+    journal.phase(2, Phase.REBUILT)
+    return journal
+
+
+@linux
+def test_another_process_reads_it_and_writes_on(tmp_path: Path) -> None:
+    written(tmp_path / "journal")
+    other = Journal(tmp_path / "journal")
+    story = other.read()
+    assert story.port_range == "1 2"
+    assert {index: entry.phase for index, entry in story.entries.items()} == {0: Phase.TAKEN, 2: Phase.REBUILT}
+    other.phase(0, Phase.DONE)
+    assert Journal(tmp_path / "journal").read().entries[0].phase is Phase.DONE
+
+
+@linux
+def test_what_is_over_leaves_nothing_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = written(path)
+    journal.clear()
+    assert path.stat().st_size == 16
+    assert Journal(path).read().port_range is None
+    journal.remove()
+    assert not path.exists()
+
+
+@linux
+def test_that_of_another_namespace_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    written(path)
+    with path.open("r+b") as file:
+        file.seek(8)
+        file.write(bytes(8))  # the cookie of no namespace
+    assert Journal(path).read().port_range is None
+
+
+@linux
+def test_one_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.touch(0o600)
+    path.chmod(0o666)
+    with pytest.raises(PermissionError, match="somebody else"):
+        Journal(path)
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(OSError):
+        Journal(tmp_path / "link")
