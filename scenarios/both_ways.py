@@ -132,7 +132,7 @@ class BothWaysScenario(Scenario):
                 self._single(outcome, judging.UPLOAD, self._upload_alone(), lab.move_mobile)
                 self._single(outcome, judging.SERVER, self._download_alone(), lab.move_server)
                 self._half_closed_alone(outcome)
-                self._crowd(outcome)
+                self.crowd(outcome)
                 wait_until_closed((lab.mobile, lab.server), PATIENCE_SECONDS)
             except BaseException:
                 for capture in captures.values():  # what they lack then is not what went wrong
@@ -228,7 +228,8 @@ class BothWaysScenario(Scenario):
         lab = self._lab
         return Halves.start(lab.mobile, lab.server, lab.server_address, port, files, name)
 
-    def _crowd(self, outcome: Outcome) -> None:
+    def crowd(self, outcome: Outcome) -> None:
+        """The second part: many programs at once, and both hosts move."""
         context, lab, crowd = self._context, self._lab, Crowd()
         context.step("starting the crowd")
         out, address = context.out, lab.server_address
