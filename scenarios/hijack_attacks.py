@@ -58,7 +58,8 @@ class Attacks:
         field, server, random = self._field, self._field.server, self._random
         s = random.randrange(CIRCLE)
         self._try("forged tokens", "token and request",
-                  [migrate_syn(self._own, server, s, bytes((1,)) + random.randbytes(16)) for _ in range(MANY)])
+                  [migrate_syn(self._own, server, s, bytes((1,)) + random.randbytes(16)) for _ in range(MANY)],
+                  by_rst=True)
 
         first = self._move("loc2")
         self._try("recorded request, at once", "a new request",
@@ -69,7 +70,8 @@ class Attacks:
         wrong = [bytes((2,)) + token + random.randbytes(8) for _ in range(MANY // 2)]
         wrong += [bytes((1 + number,)) + token + proof for number in range(1, 1 + SOME)]
         self._try("right token, wrong request", "the request",
-                  [migrate_syn(self._own, server, first.seq, option) for option in wrong], cause=WRONG_PROOF)
+                  [migrate_syn(self._own, server, first.seq, option) for option in wrong], cause=WRONG_PROOF,
+                  by_rst=True)
         self._reflect("request reflected to its sender", first, cause=OWN_REQUEST)
         self._blind_resets(first)
 
@@ -93,7 +95,8 @@ class Attacks:
         for ago, cause in ((64, NOT_LARGER), (65, WRONG_PROOF), (127, WRONG_PROOF), (128, NOT_LARGER)):
             old = records[-1 - ago]
             self._try(f"recorded request, {ago} moves ago", "a new request",
-                      [migrate_syn(self._own, self._field.server, old.seq, _option(old))] * SOME, cause=cause)
+                      [migrate_syn(self._own, self._field.server, old.seq, _option(old))] * SOME, cause=cause,
+                      by_rst=cause == WRONG_PROOF)
 
     def _reflect(self, name: str, own: Seen, cause: str = "") -> None:
         at = End(self._field.lab.mobile_address, own.source.port)
@@ -146,7 +149,14 @@ class Attacks:
         return self._field.recorded(self._captures["server"])[-1]
 
     def _try(
-        self, name: str, lacks: str, packets: Sequence[bytes], *, cause: str = "", target: str = "server"
+        self,
+        name: str,
+        lacks: str,
+        packets: Sequence[bytes],
+        *,
+        cause: str = "",
+        target: str = "server",
+        by_rst: bool = False,
     ) -> None:
         field = self._field
         field.context.step(f"attacking: {name}")
@@ -178,6 +188,7 @@ class Attacks:
             accepted=events.count("answered", since=mark) + events.count("waiting", since=mark),
             seconds=seconds,
             progress=self._download.received - had,
+            by_rst=by_rst,
         )
         self.done.append(attack)
         if attack.accepted or attack.answered or not attack.progress:

@@ -119,7 +119,7 @@ FAULTS = [
         "a RST whose number is not exactly rcv_nxt is ignored",
         ((rules.resets, "segment.seq == rcv_nxt", "0 <= segment.seq - rcv_nxt < 32120"),),
         "reassigned: back",
-        ("back: the state that these led to", "back: RSTs not at rcv_nxt that the daemon ignored"),
+        ("the run itself: ProgramError: curl has received only",),
     ),
     Fault(
         "a RST from the old address is obeyed",
