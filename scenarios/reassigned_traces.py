@@ -37,7 +37,11 @@ def back(context: Context, out: Path, seen: Back) -> list[Check]:
     }
     names = {"server": "reassigned-server", "mobile": "mobility", "stranger": "reassigned-stranger"}
     # What comes from the old address at the server is the mobile's, and later the stranger's.
-    hosts = {"server": ("mobile, stranger", "server"), "mobile": ("mobile", "server"), "stranger": ("server", "stranger")}
+    hosts = {
+        "server": ("mobile, stranger", "server"),
+        "mobile": ("mobile", "server"),
+        "stranger": ("server", "stranger"),
+    }
     judged = {
         vantage: _judge(out, names[vantage], streams[vantage], seen.round_trip, vantage, hosts[vantage])
         for vantage in streams
@@ -146,7 +150,7 @@ def _only(streams: list[Stream], where: str) -> Stream:
 def _judge(
     out: Path, name: str, one: Stream, round_trip: float, where: str, hosts: tuple[str, str]
 ) -> Judgement:
-    """`hosts`: whose the addresses of the connection's first 4-tuple are; where the initiator moved, it is the mobile."""
+    """`hosts`: whose the addresses of the connection's first 4-tuple are; an initiator that moved is the mobile."""
     expected = diagram.load(find(name))
     judgement = diagram.check(expected, one, round_trip)
     names = names_of(one, "mobile", hosts[1]) | {one.epochs[0].initiator.address: hosts[0]}

@@ -122,4 +122,7 @@ def _legend(figure: Figure, data: StatesData, shown: dict[str, str]) -> None:
         handles.append(Line2D([], [], color=FAINT, marker="|", linestyle="", label="the host sends a segment"))
     for legend in dict.fromkeys(moment.legend for moment in data.moments if moment.legend):
         handles.append(Line2D([], [], color="black", marker="|", markersize=12, linestyle="", label=legend))
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.08, 0.01), ncols=7, columnspacing=1.4, handletextpad=0.6, frameon=False, fontsize=11)
+    figure.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0.08, 0.01), ncols=7,
+        columnspacing=1.4, handletextpad=0.6, frameon=False, fontsize=11,
+    )  # fmt: skip

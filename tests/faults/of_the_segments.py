@@ -33,7 +33,7 @@ FAULTS = [
         "T = SHA-1(Ni | Na | K) names the connection",
         ((keys.token, "_ISNS.pack(ni, na) + k", "k"),),
         "mobility",
-        ("Token, computed anew", "Token and Request recomputed, mobile", "Token and Request recomputed, server"),
+        ("sequence diagram, mobile", "sequence diagram, server", "Token, computed anew"),
         quick=True,
     ),
     Fault(
@@ -48,7 +48,7 @@ FAULTS = [
         "R = SHA-1(Ni | Na | K | S | octet)",
         ((keys.request, "_PROVEN.pack(s, octet)", "_PROVEN.pack(0, octet)"),),
         "mobility",
-        ("Request, computed anew", "Token and Request recomputed, mobile", "Token and Request recomputed, server"),
+        ("sequence diagram, mobile", "sequence diagram, server", "Request, computed anew"),
     ),
     Fault(
         "Request without P and ReqNo",
