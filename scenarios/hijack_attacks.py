@@ -51,6 +51,10 @@ class Attacks:
     def __init__(self, field: Battlefield, captures: dict[str, Path], download: Download, random: Random) -> None:
         self._field, self._captures, self._download, self._random = field, captures, download, random
         self.done: list[Attack] = []
+        self.besides: list[tuple[str, float, float]] = []
+        """What else happened to the transfer: what, from when to when in seconds since 1970."""
+        self.stalled = (0.0, 0.0)
+        """From the RST at rcv_nxt to the move that ends the stall, seconds since 1970."""
         self._own = End(field.lab.attackers_address(1), 5555)
 
     def against_one_transfer(self, moves: int) -> None:
@@ -83,7 +87,9 @@ class Attacks:
         self._try("recorded request, after another move", "a new request",
                   [migrate_syn(self._own, server, first.seq, _option(first))] * SOME, cause=NOT_LARGER)
         field.context.step(f"moving {moves} times")
+        began = time.time()
         at = field.quick_moves(moves, [addresses[at], addresses[1 - at]]) ^ at
+        self.besides.append((f"{moves} moves", began, time.time()))
         records = field.recorded(self._captures["server"])
         self._wrapped(records, addresses[at])
         self._reflect("request reflected, after the wrap", first)
@@ -122,6 +128,7 @@ class Attacks:
         server_events, mobile_events = field.events["server"], field.events["mobile"]
         last = field.recorded(self._captures["server"])[-1]
         marks = len(server_events.all()), mobile_events.count("migrated")
+        reset_at = time.time()
         field.attacker.send([segment(last.source, field.server, RST, last.seq + 1)])
         server_events.wait(1, "waiting", since=marks[0])
         time.sleep(SILENCE)  # what was on its way arrives
@@ -129,8 +136,11 @@ class Attacks:
         time.sleep(STALL_SECONDS)
         stalled = self._download.received - before
         resets = server_events.count("reset", since=marks[0])
+        moved = time.time()
+        self.stalled = reset_at, moved
         field.lab.move("loc1")
         mobile_events.wait(marks[1] + 1, "migrated")
+        self.besides.append(("a move", moved, time.time()))
         self._download.wait_for(self._download.received + 1, PATIENCE)
         return {
             "bytes during the stall": stalled,
@@ -143,9 +153,11 @@ class Attacks:
     def _move(self, to: str) -> Seen:
         """The mobile moves; its Migrate SYN."""
         done = [self._field.events[name].count("migrated") + 1 for name in ("mobile", "server")]
+        began = time.time()
         self._field.lab.move(to)
         for name, count in zip(("mobile", "server"), done, strict=True):
             self._field.events[name].wait(count, "migrated")
+        self.besides.append(("a move", began, time.time()))
         return self._field.recorded(self._captures["server"])[-1]
 
     def _try(
@@ -186,6 +198,7 @@ class Attacks:
             ignored=events.count("ignored", cause, since=mark),
             cause=cause,
             accepted=events.count("answered", since=mark) + events.count("waiting", since=mark),
+            began=began,
             seconds=seconds,
             progress=self._download.received - had,
             by_rst=by_rst,

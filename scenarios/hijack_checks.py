@@ -42,6 +42,8 @@ class Attack:
     cause: str
     accepted: int
     """Times that the victim's daemon has answered a request, or gone to MIGRATE_WAIT."""
+    began: float
+    """Seconds since 1970."""
     seconds: float
     progress: int
     """Bytes of the transfer during it and just after."""

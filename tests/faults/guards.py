@@ -68,7 +68,7 @@ def _attacks(context: Context) -> list[Check]:
 _REASSIGNED = (reassigned, reassigned_stage)
 GUARDS = {
     "mobility": Guard(MobilityScenario().run, 75, 60, (one_move,)),
-    "lossy: scripted": Guard(LossyScenario().scripted, 75, 60, (one_move,)),
+    "lossy: scripted": Guard(LossyScenario().scripted, 75, 45, (one_move,)),
     "rapid": Guard(rapid.Rapid().run, 90, 15, (rapid,)),
     "reassigned: back": Guard(reassigned.ReassignedScenario().back, 20, 15, _REASSIGNED),
     "reassigned: gone": Guard(reassigned.ReassignedScenario().gone, 20, 15, _REASSIGNED),

@@ -121,7 +121,7 @@ FAULTS = [
         "7: ack is the mover's rcv_nxt",
         ((resend.third_segment, "ack=image.rcv_nxt", "ack=seq.add(image.rcv_nxt, -1)"),),
         "mobility",
-        ("sequence diagram, mobile", "bytes received twice after the move"),
+        ("sequence diagram, mobile", "sequence diagram, server", "ACKs from the old address beyond"),
     ),
     Fault(
         "SACK blocks left out of 7",
@@ -134,8 +134,7 @@ FAULTS = [
             ),
         ),
         "lossy: scripted",
-        ("SACK blocks of segment 7, mobile", "SACK blocks of segment 7, server"),
-        quick=True,
+        ("the run itself: ProgramError: curl has",),  # the server ignores ACKs of what it has not sent again yet
     ),
     Fault(
         "out-of-order data forgotten by the mover",
@@ -143,11 +142,12 @@ FAULTS = [
         ((rebind.Rebinder._carry_one, "resend.held(pieces, image)", "[]"),),
         "lossy: scripted",
         ("SACK blocks of segment 7, mobile", "SACK blocks of segment 7, server"),
+        quick=True,
     ),
     Fault(
-        "what 7 SACKs is sent again",
+        "a block that 7 SACKs is sent again",
         "the server sends only the holes, never a byte that was SACKed",
-        ((answering.on_ack, "sacked=sacked", "sacked=()"),),
+        ((answering.on_ack, "sacked=sacked", "sacked=sacked[-1:]"),),
         "lossy: scripted",
         ("bytes sent again that had been SACKed", "what the server sends first"),
         quick=True,

@@ -192,7 +192,7 @@ FAULTS = [
         "an address that vanishes ends the connection",
         "an address that vanishes leaves the connection suspended and ready for the next one",
         ((moving.on_address_lost, "[Mute(c.tuple, Direction.OUT), Report(", f"[*{_RESET}, Report("),),
-        "mobility",
+        "reassigned: back",
         ("the run itself",),
     ),
     Fault(

@@ -17,6 +17,8 @@ from tests.faults.table import FAULTS
 from topologies.sandbox import run_in_sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
+LOADED_SECONDS = 100
+"""More than its time that a run may take, where the machine is busy with others."""
 IN_THE_SANDBOX = "/run/faults"
 """Its own tmpfs, gone with it."""
 
@@ -59,7 +61,7 @@ def run(
 
 def _one(job: Job, result: Path, out: str) -> Shown:
     words = [sys.executable, "-m", "tests.faults.one", job.guard, job.fault, str(result), out]
-    limit = 3 * GUARDS[job.guard].seconds + 60
+    limit = 4 * GUARDS[job.guard].seconds + LOADED_SECONDS
     process = run_in_sandbox(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
     try:
         said = process.communicate(timeout=limit)[0]
