@@ -9,8 +9,9 @@ from typing import ClassVar
 from analysis.pictures.attacks import Attempt, draw_attacks
 from scenarios import hijack_checks, hijack_floods, needs
 from scenarios.base import Context, Scenario
-from scenarios.hijack_attacks import Attacks, known_numbers, overtaken, plain_reset
+from scenarios.hijack_attacks import Attacks
 from scenarios.hijack_checks import Beaten, Takeover, of_takeover, verdict
+from scenarios.hijack_knowing import known_numbers, overtaken, plain_reset
 from scenarios.hijack_lab import PATIENCE, Battlefield, Gauge
 from scenarios.programs import checksum
 from scenarios.verdict import Check

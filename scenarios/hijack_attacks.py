@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from scenarios.attack_packets import (
-    ACK,
-    NO_SECRET,
-    PSH,
-    RST,
-    SYN,
-    End,
-    Identity,
-    Seen,
-    heard,
-    migrate_syn,
-    own_option,
-    read,
-    segment,
-)
-from scenarios.attacker import Loot
+from scenarios.attack_packets import CIRCLE, RST, SYN, End, Identity, Seen, answers, heard, migrate_syn, read, segment
 from scenarios.event_file import NoEvent
-from scenarios.hijack_checks import Attack, Beaten, Takeover
+from scenarios.hijack_checks import Attack, Beaten
 from scenarios.hijack_lab import PATIENCE, SILENCE, Battlefield
 from scenarios.programs import Download, ProgramError
 from scenarios.verdict import Invalid
 
 MANY, SOME = 200, 20
-CIRCLE = 1 << 32
 NOT_LARGER = "a request number that is not larger than the last accepted"
 WRONG_PROOF = "with a wrong proof"
 OWN_REQUEST = "our own request, sent back to us"
@@ -41,8 +24,6 @@ STALL_SECONDS = 2.0
 CAPTURE_SECONDS = 3.0
 GAP_SECONDS = 0.001
 """Between the packets of an attack, which have to find room in the transfer's queue."""
-BOOTY = 20_000
-"""Bytes that an attacker takes to show that it has the connection."""
 
 
 class Attacks:
@@ -191,8 +172,8 @@ class Attacks:
             lacks=lacks,
             sent=sent,
             arrived=sum(one.identity in wanted for one in seen),
-            answered=sum(_answers(one) for one in ear),
-            answered_there=sum(_answers(one) for one in out),
+            answered=sum(answers(one) for one in ear),
+            answered_there=sum(answers(one) for one in out),
             refused=sum(bool(one.flags & RST) for one in ear),
             refused_there=sum(bool(one.flags & RST) for one in out),
             ignored=events.count("ignored", cause, since=mark),
@@ -227,82 +208,8 @@ def _option(seen: Seen) -> bytes:
     return seen.migrate
 
 
-def _answers(seen: Seen) -> bool:
-    return seen.flags & (SYN | ACK) == SYN | ACK
-
-
 def _identity(packet: bytes) -> Identity:
     kind = b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd"
     seen = heard(bytes(12) + kind + packet)
     assert seen is not None
     return seen.identity
-
-
-# --- attackers who know enough ----------------------------------------------------------------------------------------
-
-
-def numbers(captures: dict[str, Path], opened: float) -> tuple[Seen, Seen, int]:
-    """SYN, SYN/ACK and snd_una - 1 of the mobile, of the last connection that was opened before that time."""
-    capture = read(captures["server"], SYN | PSH)
-    syns = [one for one in capture if one.flags & (SYN | ACK) == SYN and one.migrate is None and one.time < opened]
-    syn = syns[-1]
-    answer = next(one for one in capture if _answers(one) and one.target == syn.source and one.ack == syn.seq + 1)
-    # A download: the mobile has sent its request once, in one piece.
-    sent = next(len(one.payload) for one in capture if one.source == syn.source and one.payload)
-    return syn, answer, (syn.seq + sent) % CIRCLE
-
-
-def plain_reset(field: Battlefield, captures: dict[str, Path]) -> bool:
-    """The same RST against a connection without Migrate; whether that is gone."""
-    curl = field.endless(plain=True)
-    syn, answer, s = numbers(captures, time.time())
-    if syn.permits or answer.permits:
-        raise Invalid("the connection without Migrate has Migrate-Permitted")
-    if not field.has_connection(syn.source.port):
-        raise Invalid("the connection without Migrate is gone before it is attacked")
-    field.attacker.send([segment(syn.source, field.server, RST, s + 1)])
-    end = time.monotonic() + 1
-    while field.has_connection(syn.source.port) and time.monotonic() < end:
-        time.sleep(0.02)
-    gone = not field.has_connection(syn.source.port)
-    curl.kill()
-    curl.wait()
-    return gone
-
-
-def known_numbers(field: Battlefield, captures: dict[str, Path], opened: float, source: int) -> Takeover:
-    """An attacker off the path who knows the sequence numbers of the last connection that was opened before `opened`,
-    and takes its secret for zero: what it gets."""
-    syn, answer, s = numbers(captures, opened)
-    own = End(field.lab.attackers_address(source), 6666)
-    server_events = field.events["server"]
-    mark = len(server_events.all())
-    option = own_option(syn.seq, answer.seq, NO_SECRET, s)
-    loot = field.attacker.take_over(own, field.server, s, option, BOOTY, 2.0)
-    return Takeover(loot, server_events.count("migrated", str(own.address), since=mark))
-
-
-def overtaken(field: Battlefield, source: int) -> Takeover:
-    """The mobile moves to the café, whose access point is the attacker's: it hears the Migrate SYN, and its own copy is
-    at the server first."""
-    own = End(field.lab.attackers_address(source), 7777)
-    server_events = field.events["server"]
-    mark = len(server_events.all())
-    found: list[Loot] = []
-    with field.attacker.listening("attacker-cafe") as overhear, field.attacker.listening() as hear:
-
-        def wait_and_overtake() -> None:
-            for seen in overhear(PATIENCE / 4):
-                if seen.migrate:
-                    field.attacker.send([migrate_syn(own, field.server, seen.seq, seen.migrate)])
-                    found.append(field.attacker.follow(hear, own, field.server, BOOTY, 2.0))
-                    return
-
-        thread = threading.Thread(target=wait_and_overtake)
-        thread.start()
-        field.lab.move("cafe")
-        thread.join()
-    if not found:
-        raise Invalid("no Migrate SYN came by the café")
-    return Takeover(found[0], server_events.count("migrated", str(own.address), since=mark))
-
