@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from scenarios.runner import dies_with_parent
 from tests.faults.fault import Fault
 from tests.faults.guards import GUARDS
 from tests.faults.one import ITSELF, Shown
@@ -62,7 +63,9 @@ def run(
 def _one(job: Job, result: Path, out: str) -> Shown:
     words = [sys.executable, "-m", "tests.faults.one", job.guard, job.fault, str(result), out]
     limit = 4 * GUARDS[job.guard].seconds + LOADED_SECONDS
-    process = run_in_sandbox(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    process = run_in_sandbox(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, preexec_fn=dies_with_parent()
+    )
     try:
         said = process.communicate(timeout=limit)[0]
     except subprocess.TimeoutExpired:
