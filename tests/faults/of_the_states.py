@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migrate.core import admission, answering, machine, moving, rules
 from migrate.daemon.service import Service
-from tests.faults.fault import Fault
+from tests.faults.fault import CURL, NO_EVENT_OF_MOBILE, NO_EVENT_OF_SERVER, NOT_MOVED, SLOW, STALLED, Fault
 
 _RESET = '[__import__("migrate.core").core.Reset()]'
 _ANSWER_RST = (
@@ -103,7 +103,7 @@ FAULTS = [
         "4. a larger ReqNo in SYN_RCVD: start over with it",
         ((answering.on_migrate_syn, "if count is None:", "if count is None or c.state is State.SYN_RCVD:"),),
         "rapid",
-        ("the run itself",),
+        (NO_EVENT_OF_MOBILE,),
     ),
     # --- RST and MIGRATE_WAIT -----------------------------------------------------------------------------------------
     Fault(
@@ -119,14 +119,14 @@ FAULTS = [
         "a RST whose number is not exactly rcv_nxt is ignored",
         ((rules.resets, "segment.seq == rcv_nxt", "0 <= segment.seq - rcv_nxt < 32120"),),
         "reassigned: back",
-        ("the run itself: ProgramError: curl has received only",),
+        (SLOW,),
     ),
     Fault(
         "a RST from the old address is obeyed",
         "ESTABLISHED, RST from the old address: MIGRATE_WAIT",
         ((answering.on_rst, 'return _wait(c, f"RST from {c.tuple.remote_ip}")', f"return {_RESET}"),),
         "reassigned: back",
-        ("the run itself",),
+        (NO_EVENT_OF_SERVER,),
         quick=True,
     ),
     Fault(
@@ -134,7 +134,7 @@ FAULTS = [
         "in MIGRATE_WAIT further RSTs are ignored",
         ((machine._ignore, "return []", f'return {_RESET} if type(event).__name__ == "Rst" else []'),),
         "reassigned: back",
-        ("the run itself",),
+        (STALLED,),
     ),
     Fault(
         "a RST is answered in MIGRATE_WAIT",
@@ -157,7 +157,7 @@ FAULTS = [
         "MIGRATE_WAIT, 2MSL: CLOSED; the application sees a reset",
         ((answering._wait, "Arm(Timer.TWO_MSL, 2 * c.msl),", ""),),
         "reassigned: gone",
-        ("the run itself",),
+        (NO_EVENT_OF_SERVER,),
     ),
     Fault(
         "MIGRATE_WAIT lasts one MSL",
@@ -172,7 +172,7 @@ FAULTS = [
         "MIGRATE_WAIT, valid Migrate SYN: send SYN/ACK",
         ((answering.on_migrate_syn, "if count is None:", "if count is None or c.state is State.MIGRATE_WAIT:"),),
         "reassigned: newcomer",
-        ("the run itself",),
+        (STALLED,),
     ),
     # --- States and retransmission ------------------------------------------------------------------------------------
     Fault(
@@ -186,14 +186,14 @@ FAULTS = [
             ),
         ),
         "both_ways: singles",
-        ("the run itself",),
+        (NOT_MOVED,),
     ),
     Fault(
         "an address that vanishes ends the connection",
         "an address that vanishes leaves the connection suspended and ready for the next one",
         ((moving.on_address_lost, "[Mute(c.tuple, Direction.OUT), Report(", f"[*{_RESET}, Report("),),
         "reassigned: back",
-        ("the run itself",),
+        (CURL,),
     ),
     Fault(
         "5 is not sent again",
@@ -206,7 +206,7 @@ FAULTS = [
             ),
         ),
         "rapid",
-        ("the run itself",),
+        (NO_EVENT_OF_SERVER,),
     ),
     Fault(
         "5 is sent again as another request",
@@ -219,14 +219,14 @@ FAULTS = [
             ),
         ),
         "rapid",
-        ("the run itself",),
+        (NO_EVENT_OF_SERVER,),
     ),
     Fault(
         "ReqNo does not rise",
         "ReqNo rises with each request; each new address starts a new one",
         ((rules.next_count, "sent + 1", "max(sent, 1)"),),
         "rapid",
-        ("the run itself",),
+        (NO_EVENT_OF_SERVER,),
     ),
     Fault(
         "a lost 6 is not repaired",
@@ -236,20 +236,20 @@ FAULTS = [
             (answering.on_answer_timeout, "for pair in asked", "for pair in ()"),
         ),
         "rapid",
-        ("the run itself",),
+        (NO_EVENT_OF_MOBILE,),
     ),
     Fault(
         "a lost 7 is not repaired",
         "lost 7 is repaired as in any three-way handshake",
         ((moving.on_late_answer, "not in (c.tuple, c.asked):", "not in ():"),),
         "rapid",
-        ("the run itself",),
+        (NO_EVENT_OF_SERVER,),
     ),
     Fault(
         "a crossing request is not answered",
         "crossing Migrate SYNs are handled as a simultaneous open",
         ((answering.on_migrate_syn, "if count is None:", "if count is None or c.state is State.SYN_SENT:"),),
         "both_ways",
-        ("the run itself",),
+        (NOT_MOVED,),
     ),
 ]

@@ -14,10 +14,9 @@ from scenarios.base import Context
 from scenarios.one import one_line
 from scenarios.programs import Migrated
 from scenarios.verdict import Check, Invalid, Verdict, overall
+from tests.faults.fault import ITSELF
 from tests.faults.guards import GUARDS
 from tests.faults.planted import VARIABLE
-
-ITSELF = "the run itself"
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,11 @@ def show(guard: str, context: Context) -> Shown:
         red = [check.name for check in checks if check.verdict is not Verdict.PASS]
     except Invalid as cause:
         verdict, reason = Verdict.INVALID, one_line(cause)
-        red = [f"{ITSELF}: {reason}"]
+        red = [ITSELF + reason]
     except Exception as error:  # noqa: BLE001  as in a scenario's run
         traceback.print_exc()
         verdict, reason = Verdict.FAIL, f"{type(error).__name__}: {one_line(error)}"
-        red = [f"{ITSELF}: {reason}"]
+        red = [ITSELF + reason]
     return Shown(verdict, reason, red, len(checks), round(time.monotonic() - began, 1))
 
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.fault import Fault
+from tests.faults.fault import ITSELF, Fault
 from tests.faults.guards import GUARDS
+from tests.faults.one import Shown
 from tests.faults.table import FAULTS
-from tests.faults.together import of, run, wrong
+from tests.faults.together import Job, of, run, wrong
 
 QUICK = [fault for fault in FAULTS.values() if fault.quick]
 SIDE_BY_SIDE = {("mobility", "lossy"): 8, ("reassigned",): 4, ("both_ways",): 3, ("hijack",): 3}
@@ -34,3 +35,11 @@ def test_enough_faults_in_enough_scenarios() -> None:
     assert {scenario(fault) for fault in QUICK} == {name for names in SIDE_BY_SIDE for name in names}
     assert len({scenario(fault) for fault in QUICK}) >= 5
     assert all(fault.guard in GUARDS and fault.places and fault.red for fault in FAULTS.values())
+
+
+def test_a_run_that_fails_for_another_reason_counts_for_nothing() -> None:
+    """A daemon that does not start breaks every run, and shows nothing of any fault."""
+    reason = "ProgramError: migrated on server does not start"
+    broken = Shown("fail", reason, [ITSELF + reason], 0, 5.0)
+    assert all(wrong(Job(fault.guard, fault.name), broken) for fault in FAULTS.values())
+    assert all(wrong(Job(guard, ""), broken) for guard in GUARDS)

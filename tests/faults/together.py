@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scenarios.runner import dies_with_parent
-from tests.faults.fault import Fault
+from tests.faults.fault import ITSELF, Fault
 from tests.faults.guards import GUARDS
-from tests.faults.one import ITSELF, Shown
+from tests.faults.one import Shown
 from tests.faults.table import FAULTS
 from topologies.sandbox import run_in_sandbox
 
@@ -74,7 +74,7 @@ def _one(job: Job, result: Path, out: str) -> Shown:
     if result.exists():
         return Shown.read(result)
     last = said.strip().splitlines()[-1:] or ["nothing"]
-    return Shown("broken", last[0], [f"{ITSELF}: broken: {last[0]}"], 0, 0)
+    return Shown("broken", last[0], [f"{ITSELF}broken: {last[0]}"], 0, 0)
 
 
 def wrong(job: Job, shown: Shown) -> str:
