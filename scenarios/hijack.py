@@ -100,10 +100,13 @@ class Run:
         """By an attacker who knows the number."""
         self._context.step("a RST with the right number")
         field = self._field
+        began = time.time()
         gone = plain_reset(field, captures)
+        attacks.besides.append(("a transfer of plain TCP beside it", began, time.time()))
         self.checks.append(Check.equal("RST exactly at rcv_nxt, plain TCP: the connection is gone", True, gone))
         self._rows.append(("RST exactly at rcv_nxt, plain TCP", "nothing", 1, 0, 0, 0, "resets it at once"))
         seen = attacks.exact_reset()
+        attacks.goes_on()
         self.checks += hijack_checks.of_exact_reset(seen)
         outcome = "stalls it until the mobile moves, or 2MSL"
         self._rows.append(("RST exactly at rcv_nxt", "nothing", 1, 0, 0, 1, outcome))

@@ -129,6 +129,10 @@ class Attacks:
             "resets": resets,
         }
 
+    def goes_on(self) -> None:
+        """Until the transfer has its old rate, or nearly."""
+        self._field.goes_on(self._download, 1_500_000)
+
     # --- one attack ---------------------------------------------------------------------------------------------------
 
     def _move(self, to: str) -> Seen:

@@ -8,8 +8,8 @@ from typing import Any
 
 ITSELF = "the run itself: "
 """In front of what a run says that could not come to its end."""
-CURL = ITSELF + "ProgramError: curl "
-STALLED, SLOW = CURL + "has", CURL + "has received only"
+STALLED = ITSELF + "ProgramError: curl has"
+SLOW = STALLED + " received only"
 UPLOAD_STALLED = ITSELF + "ProgramError: upload, the mobile moves does not end"
 NOT_MOVED = ITSELF + "ProgramError: connections have not moved"
 NO_EVENT_OF_SERVER, NO_EVENT_OF_MOBILE = (

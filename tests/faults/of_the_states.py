@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migrate.core import admission, answering, machine, moving, rules
 from migrate.daemon.service import Service
-from tests.faults.fault import CURL, NO_EVENT_OF_MOBILE, NO_EVENT_OF_SERVER, NOT_MOVED, SLOW, STALLED, Fault
+from tests.faults.fault import NO_EVENT_OF_MOBILE, NO_EVENT_OF_SERVER, NOT_MOVED, SLOW, STALLED, Fault
 
 _RESET = '[__import__("migrate.core").core.Reset()]'
 _ANSWER_RST = (
@@ -96,7 +96,10 @@ FAULTS = [
             ),
         ),
         "middlebox: behind a NAT",
-        ("",),
+        (
+            "port-rewriting NAT (masquerade): mobile moves, idle, draft handshake",
+            "port-rewriting NAT (masquerade): mobile moves, idle, adapted handshake",
+        ),
     ),
     Fault(
         "a mover that moves again is not followed",
@@ -189,11 +192,17 @@ FAULTS = [
         (NOT_MOVED,),
     ),
     Fault(
-        "an address that vanishes ends the connection",
+        "a suspended connection does not move",
         "an address that vanishes leaves the connection suspended and ready for the next one",
-        ((moving.on_address_lost, "[Mute(c.tuple, Direction.OUT), Report(", f"[*{_RESET}, Report("),),
+        (
+            (
+                moving.on_move,
+                "if event.position.tcp_state not in rules.MOVABLE:",
+                "if c.state is State.SUSPENDED or event.position.tcp_state not in rules.MOVABLE:",
+            ),
+        ),
         "reassigned: back",
-        (CURL,),
+        (STALLED,),
     ),
     Fault(
         "5 is not sent again",
