@@ -23,7 +23,7 @@ NO_SECRET = bytes(25)
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 _ETHERNET = 14
 _OPTIONS = 20
-_CIRCLE = 1 << 32
+CIRCLE = 1 << 32
 # What Linux puts into a SYN; as long as a Migrate option with its NOP, so that the two floods weigh the same.
 _ORDINARY = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("NOP", None), ("WScale", 7)]
 
@@ -72,7 +72,7 @@ class Seen:
 def segment(source: End, target: End, flags: int, seq: int, ack: int = 0, **more: object) -> bytes:
     """An IP packet; `more` are scapy's fields of TCP (options, window) and `payload`."""
     payload = more.pop("payload", b"")
-    tcp = TCP(sport=source.port, dport=target.port, flags=flags, seq=seq % _CIRCLE, ack=ack % _CIRCLE, **more)
+    tcp = TCP(sport=source.port, dport=target.port, flags=flags, seq=seq % CIRCLE, ack=ack % CIRCLE, **more)
     layer = IP if ipaddress.ip_address(source.address).version == 4 else IPv6
     return bytes(layer(src=source.address, dst=target.address) / tcp / payload)
 
@@ -93,7 +93,7 @@ def token(ni: int, na: int, k: bytes) -> bytes:
 
 def request(ni: int, na: int, k: bytes, s: int, octet: int) -> bytes:
     """R, for one of the first 127 requests."""
-    known = ni.to_bytes(4, "big") + na.to_bytes(4, "big") + k + (s % _CIRCLE).to_bytes(4, "big")
+    known = ni.to_bytes(4, "big") + na.to_bytes(4, "big") + k + (s % CIRCLE).to_bytes(4, "big")
     return hashlib.sha1(known + bytes((octet,))).digest()[:8]
 
 
@@ -148,6 +148,11 @@ def read(path: Path, wanted: int = SYN | RST) -> list[Seen]:
             if seen := heard(frame, wanted):
                 found.append(replace(seen, time=meta.sec + meta.usec / unit))
     return found
+
+
+def answers(seen: Seen) -> bool:
+    """Whether it is a SYN/ACK."""
+    return seen.flags & (SYN | ACK) == SYN | ACK
 
 
 def heard(frame: bytes, wanted: int = 0) -> Seen | None:

@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from analysis import diagram, keylog, stream
 from analysis.checking import find
 from analysis.pictures.ladder import ladder_text
 from analysis.pictures.ladder_svg import ladder_svg
+from analysis.pictures.view import names_of
 from migrate.daemon.control import SOCKET_NAME
 from migrate.linux import sockdiag
 from scenarios import both_ways_checks as judging
@@ -132,7 +134,7 @@ class BothWaysScenario(Scenario):
                 self._single(outcome, judging.UPLOAD, self._upload_alone(), lab.move_mobile)
                 self._single(outcome, judging.SERVER, self._download_alone(), lab.move_server)
                 self._half_closed_alone(outcome)
-                self._crowd(outcome)
+                self.crowd(outcome)
                 wait_until_closed((lab.mobile, lab.server), PATIENCE_SECONDS)
             except BaseException:
                 for capture in captures.values():  # what they lack then is not what went wrong
@@ -228,7 +230,8 @@ class BothWaysScenario(Scenario):
         lab = self._lab
         return Halves.start(lab.mobile, lab.server, lab.server_address, port, files, name)
 
-    def _crowd(self, outcome: Outcome) -> None:
+    def crowd(self, outcome: Outcome) -> None:
+        """The second part: many programs at once, and both hosts move."""
         context, lab, crowd = self._context, self._lab, Crowd()
         context.step("starting the crowd")
         out, address = context.out, lab.server_address
@@ -403,8 +406,13 @@ class BothWaysScenario(Scenario):
 
     def _draw(self, outcome: Outcome) -> None:
         for single, judgement in outcome.judged.items():
-            about = {"expected": judgement.matches, "moves": [], "title": f"{self.name}: {single}, at the server"}
+            about: dict[str, Any] = {
+                "expected": judgement.matches,
+                "moves": [moment.changed.began_at for moment in outcome.moments if moment.what == single],
+                "names": names_of(judgement.stream, "mobile", "server"),
+                "title": f"{self.name}: {single}, at the server",
+            }
             stem = DIAGRAMS[single]
             out = self._context.out
-            (out / f"ladder-{stem}.txt").write_text(ladder_text(judgement.stream, colour=False, **about) + "\n")  # type: ignore[arg-type]
-            (out / f"ladder-{stem}.svg").write_text(ladder_svg(judgement.stream, **about))  # type: ignore[arg-type]
+            (out / f"ladder-{stem}.txt").write_text(ladder_text(judgement.stream, colour=False, **about) + "\n")
+            (out / f"ladder-{stem}.svg").write_text(ladder_svg(judgement.stream, **about))

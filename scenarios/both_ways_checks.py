@@ -83,6 +83,8 @@ def _program(context: Context, outcome: Outcome, name: str, port: int) -> list[C
             continue
         checks.append(Check.equal(f"{name}: RSTs, {vantage}", 0, sum(one.has(RST) for one in stream.segments)))
         checks.append(Check.equal(f"{name}: addresses, {vantage}", *_ways(stream, took_part)))
+        behind = _left_behind(stream, took_part, initiator=vantage == "mobile")
+        checks.append(Check.equal(f"{name}: segments of the {vantage} on a pair that it has asked to leave", 0, behind))
         sender = vantage == "server"  # judged where it arrives
         try:
             missing = measures.size(measures.every_byte_once(stream, sender=sender).missing)
@@ -118,6 +120,22 @@ def _asked_before_hearing(stream: Stream, moment: Moment, *, initiator: bool) ->
     """Whether the first Migrate SYN that the vantage point shows of this move is that of its own host."""
     first = next(one for one in stream.segments if one.time >= moment.changed.began_at and _asks(one))
     return first.from_initiator == initiator
+
+
+def _left_behind(stream: Stream, moments: list[Moment], *, initiator: bool) -> int:
+    """What a host sends between the addresses that the connection had before a move, once its own Migrate SYN for that
+    move has left: seen where it leaves, and where the host keeps its old address for a while there is a way out for it.
+    (A SYN/ACK may go there, for a request of the peer's that crosses.)"""
+    behind = 0
+    ends = [moment.changed.began_at for moment in moments[1:]] + [float("inf")]
+    for moment, end in zip(moments, ends, strict=True):
+        own = [one for one in stream.segments if one.from_initiator == initiator]
+        asked = next((one for one in own if moment.changed.began_at <= one.time < end and _asks(one)), None)
+        before = [one.epoch for one in own if one.time < moment.changed.began_at and not one.has(SYN)]
+        if asked is not None and before:
+            later = [one for one in own if asked.time < one.time < end and one.epoch == before[-1]]
+            behind += sum(not one.has(SYN) for one in later)
+    return behind
 
 
 def _ways(stream: Stream, moments: list[Moment]) -> tuple[str, str]:

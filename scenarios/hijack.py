@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import ClassVar
 
+from analysis.pictures.attacks import Attempt, draw_attacks
 from scenarios import hijack_checks, hijack_floods, needs
 from scenarios.base import Context, Scenario
-from scenarios.hijack_attacks import Attacks, known_numbers, overtaken, plain_reset
+from scenarios.hijack_attacks import Attacks
 from scenarios.hijack_checks import Beaten, Takeover, of_takeover, verdict
-from scenarios.hijack_lab import PATIENCE, Battlefield
+from scenarios.hijack_knowing import known_numbers, overtaken, plain_reset
+from scenarios.hijack_lab import PATIENCE, Battlefield, Gauge
 from scenarios.programs import checksum
 from scenarios.verdict import Check
 from topologies.crossroads import Crossroads
@@ -76,22 +79,15 @@ class Run:
         download = field.download("object")
         download.wait_for(100_000, PATIENCE)
         attacks = Attacks(field, captures, download, self._context.random)
-        try:
-            attacks.against_one_transfer(MOVES)
-        finally:
-            for attack in attacks.done:
-                self.checks += hijack_checks.of_attack(attack)
-            self._rows += hijack_checks.rows(attacks.done)
-        self._context.step("a RST with the right number")
-        gone = plain_reset(field, captures)
-        self.checks.append(Check.equal("RST exactly at rcv_nxt, plain TCP: the connection is gone", True, gone))
-        self._rows.append(("RST exactly at rcv_nxt, plain TCP", "nothing", 1, 0, 0, 0, "resets it at once"))
-        seen = attacks.exact_reset()
-        self.checks += hijack_checks.of_exact_reset(seen)
-        outcome = "stalls it until the mobile moves, or 2MSL"
-        self._rows.append(("RST exactly at rcv_nxt", "nothing", 1, 0, 0, 1, outcome))
-        self._context.report("stall by a RST exactly at rcv_nxt, ended by a move", round(seen["stall"], 3), "s")
-        self._context.report("RSTs that a blind attacker needs on average", 1 << 31, "packets")
+        with Gauge(download) as gauge:
+            try:
+                attacks.against_one_transfer(MOVES)
+            finally:
+                for attack in attacks.done:
+                    self.checks += hijack_checks.of_attack(attack)
+                self._rows += hijack_checks.rows(attacks.done)
+            self._reset_exactly(attacks, captures)
+        self._draw(attacks, gauge)
         self._context.step("finishing the download")
         field.lab.brake(None)
         self.checks += [
@@ -99,6 +95,35 @@ class Run:
             Check.equal("SHA-256 of the file received", wanted, checksum(download.target)),
         ]
         field.end_capture(complete=True)
+
+    def _reset_exactly(self, attacks: Attacks, captures: dict[str, Path]) -> None:
+        """By an attacker who knows the number."""
+        self._context.step("a RST with the right number")
+        field = self._field
+        began = time.time()
+        gone = plain_reset(field, captures)
+        attacks.besides.append(("a transfer of plain TCP beside it", began, time.time()))
+        self.checks.append(Check.equal("RST exactly at rcv_nxt, plain TCP: the connection is gone", True, gone))
+        self._rows.append(("RST exactly at rcv_nxt, plain TCP", "nothing", 1, 0, 0, 0, "resets it at once"))
+        seen = attacks.exact_reset()
+        attacks.goes_on()
+        self.checks += hijack_checks.of_exact_reset(seen)
+        outcome = "stalls it until the mobile moves, or 2MSL"
+        self._rows.append(("RST exactly at rcv_nxt", "nothing", 1, 0, 0, 1, outcome))
+        self._context.report("stall by a RST exactly at rcv_nxt, ended by a move", round(seen["stall"], 3), "s")
+        self._context.report("RSTs that a blind attacker needs on average", 1 << 31, "packets")
+
+    def _draw(self, attacks: Attacks, gauge: Gauge) -> None:
+        """The transfer's rate under the attacks."""
+        events = [
+            Attempt(one.name, one.began, one.began + one.seconds, hijack_checks.verdict(hijack_checks.of_attack(one)))
+            for one in attacks.done
+        ]
+        events += [Attempt(what, begin, end, "", attack=False) for what, begin, end in attacks.besides]
+        events += [Attempt("RST exactly at rcv_nxt", *attacks.stalled, "stalls it until the next move", harm=True)]
+        title = f"hijack, profile {self._context.profile}, IPv{self._context.ip}: one download under attack"
+        events.sort(key=lambda one: one.begin)
+        draw_attacks(gauge.samples, events, self._context.out / "attacks.png", title=title)
 
     def _floods(self) -> None:
         field = self._field

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from scenarios.attack_packets import (
-    ACK,
-    NO_SECRET,
-    PSH,
-    RST,
-    SYN,
-    End,
-    Identity,
-    Seen,
-    heard,
-    migrate_syn,
-    own_option,
-    read,
-    segment,
-)
-from scenarios.attacker import Loot
+from scenarios.attack_packets import CIRCLE, RST, SYN, End, Identity, Seen, answers, heard, migrate_syn, read, segment
 from scenarios.event_file import NoEvent
-from scenarios.hijack_checks import Attack, Beaten, Takeover
+from scenarios.hijack_checks import Attack, Beaten
 from scenarios.hijack_lab import PATIENCE, SILENCE, Battlefield
 from scenarios.programs import Download, ProgramError
 from scenarios.verdict import Invalid
 
 MANY, SOME = 200, 20
-CIRCLE = 1 << 32
 NOT_LARGER = "a request number that is not larger than the last accepted"
 WRONG_PROOF = "with a wrong proof"
 OWN_REQUEST = "our own request, sent back to us"
@@ -41,8 +24,6 @@ STALL_SECONDS = 2.0
 CAPTURE_SECONDS = 3.0
 GAP_SECONDS = 0.001
 """Between the packets of an attack, which have to find room in the transfer's queue."""
-BOOTY = 20_000
-"""Bytes that an attacker takes to show that it has the connection."""
 
 
 class Attacks:
@@ -51,6 +32,10 @@ class Attacks:
     def __init__(self, field: Battlefield, captures: dict[str, Path], download: Download, random: Random) -> None:
         self._field, self._captures, self._download, self._random = field, captures, download, random
         self.done: list[Attack] = []
+        self.besides: list[tuple[str, float, float]] = []
+        """What else happened to the transfer: what, from when to when in seconds since 1970."""
+        self.stalled = (0.0, 0.0)
+        """From the RST at rcv_nxt to the move that ends the stall, seconds since 1970."""
         self._own = End(field.lab.attackers_address(1), 5555)
 
     def against_one_transfer(self, moves: int) -> None:
@@ -58,7 +43,8 @@ class Attacks:
         field, server, random = self._field, self._field.server, self._random
         s = random.randrange(CIRCLE)
         self._try("forged tokens", "token and request",
-                  [migrate_syn(self._own, server, s, bytes((1,)) + random.randbytes(16)) for _ in range(MANY)])
+                  [migrate_syn(self._own, server, s, bytes((1,)) + random.randbytes(16)) for _ in range(MANY)],
+                  by_rst=True)
 
         first = self._move("loc2")
         self._try("recorded request, at once", "a new request",
@@ -69,7 +55,8 @@ class Attacks:
         wrong = [bytes((2,)) + token + random.randbytes(8) for _ in range(MANY // 2)]
         wrong += [bytes((1 + number,)) + token + proof for number in range(1, 1 + SOME)]
         self._try("right token, wrong request", "the request",
-                  [migrate_syn(self._own, server, first.seq, option) for option in wrong], cause=WRONG_PROOF)
+                  [migrate_syn(self._own, server, first.seq, option) for option in wrong], cause=WRONG_PROOF,
+                  by_rst=True)
         self._reflect("request reflected to its sender", first, cause=OWN_REQUEST)
         self._blind_resets(first)
 
@@ -81,7 +68,9 @@ class Attacks:
         self._try("recorded request, after another move", "a new request",
                   [migrate_syn(self._own, server, first.seq, _option(first))] * SOME, cause=NOT_LARGER)
         field.context.step(f"moving {moves} times")
+        began = time.time()
         at = field.quick_moves(moves, [addresses[at], addresses[1 - at]]) ^ at
+        self.besides.append((f"{moves} moves", began, time.time()))
         records = field.recorded(self._captures["server"])
         self._wrapped(records, addresses[at])
         self._reflect("request reflected, after the wrap", first)
@@ -93,7 +82,8 @@ class Attacks:
         for ago, cause in ((64, NOT_LARGER), (65, WRONG_PROOF), (127, WRONG_PROOF), (128, NOT_LARGER)):
             old = records[-1 - ago]
             self._try(f"recorded request, {ago} moves ago", "a new request",
-                      [migrate_syn(self._own, self._field.server, old.seq, _option(old))] * SOME, cause=cause)
+                      [migrate_syn(self._own, self._field.server, old.seq, _option(old))] * SOME, cause=cause,
+                      by_rst=cause == WRONG_PROOF)
 
     def _reflect(self, name: str, own: Seen, cause: str = "") -> None:
         at = End(self._field.lab.mobile_address, own.source.port)
@@ -119,6 +109,7 @@ class Attacks:
         server_events, mobile_events = field.events["server"], field.events["mobile"]
         last = field.recorded(self._captures["server"])[-1]
         marks = len(server_events.all()), mobile_events.count("migrated")
+        reset_at = time.time()
         field.attacker.send([segment(last.source, field.server, RST, last.seq + 1)])
         server_events.wait(1, "waiting", since=marks[0])
         time.sleep(SILENCE)  # what was on its way arrives
@@ -126,8 +117,11 @@ class Attacks:
         time.sleep(STALL_SECONDS)
         stalled = self._download.received - before
         resets = server_events.count("reset", since=marks[0])
+        moved = time.time()
+        self.stalled = reset_at, moved
         field.lab.move("loc1")
         mobile_events.wait(marks[1] + 1, "migrated")
+        self.besides.append(("a move", moved, time.time()))
         self._download.wait_for(self._download.received + 1, PATIENCE)
         return {
             "bytes during the stall": stalled,
@@ -135,18 +129,31 @@ class Attacks:
             "resets": resets,
         }
 
+    def goes_on(self) -> None:
+        """Until the transfer has its old rate, or nearly."""
+        self._field.goes_on(self._download, 1_500_000)
+
     # --- one attack ---------------------------------------------------------------------------------------------------
 
     def _move(self, to: str) -> Seen:
         """The mobile moves; its Migrate SYN."""
         done = [self._field.events[name].count("migrated") + 1 for name in ("mobile", "server")]
+        began = time.time()
         self._field.lab.move(to)
         for name, count in zip(("mobile", "server"), done, strict=True):
             self._field.events[name].wait(count, "migrated")
+        self.besides.append(("a move", began, time.time()))
         return self._field.recorded(self._captures["server"])[-1]
 
     def _try(
-        self, name: str, lacks: str, packets: Sequence[bytes], *, cause: str = "", target: str = "server"
+        self,
+        name: str,
+        lacks: str,
+        packets: Sequence[bytes],
+        *,
+        cause: str = "",
+        target: str = "server",
+        by_rst: bool = False,
     ) -> None:
         field = self._field
         field.context.step(f"attacking: {name}")
@@ -169,15 +176,17 @@ class Attacks:
             lacks=lacks,
             sent=sent,
             arrived=sum(one.identity in wanted for one in seen),
-            answered=sum(_answers(one) for one in ear),
-            answered_there=sum(_answers(one) for one in out),
+            answered=sum(answers(one) for one in ear),
+            answered_there=sum(answers(one) for one in out),
             refused=sum(bool(one.flags & RST) for one in ear),
             refused_there=sum(bool(one.flags & RST) for one in out),
             ignored=events.count("ignored", cause, since=mark),
             cause=cause,
             accepted=events.count("answered", since=mark) + events.count("waiting", since=mark),
+            began=began,
             seconds=seconds,
             progress=self._download.received - had,
+            by_rst=by_rst,
         )
         self.done.append(attack)
         if attack.accepted or attack.answered or not attack.progress:
@@ -203,82 +212,8 @@ def _option(seen: Seen) -> bytes:
     return seen.migrate
 
 
-def _answers(seen: Seen) -> bool:
-    return seen.flags & (SYN | ACK) == SYN | ACK
-
-
 def _identity(packet: bytes) -> Identity:
     kind = b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd"
     seen = heard(bytes(12) + kind + packet)
     assert seen is not None
     return seen.identity
-
-
-# --- attackers who know enough ----------------------------------------------------------------------------------------
-
-
-def numbers(captures: dict[str, Path], opened: float) -> tuple[Seen, Seen, int]:
-    """SYN, SYN/ACK and snd_una - 1 of the mobile, of the last connection that was opened before that time."""
-    capture = read(captures["server"], SYN | PSH)
-    syns = [one for one in capture if one.flags & (SYN | ACK) == SYN and one.migrate is None and one.time < opened]
-    syn = syns[-1]
-    answer = next(one for one in capture if _answers(one) and one.target == syn.source and one.ack == syn.seq + 1)
-    # A download: the mobile has sent its request once, in one piece.
-    sent = next(len(one.payload) for one in capture if one.source == syn.source and one.payload)
-    return syn, answer, (syn.seq + sent) % CIRCLE
-
-
-def plain_reset(field: Battlefield, captures: dict[str, Path]) -> bool:
-    """The same RST against a connection without Migrate; whether that is gone."""
-    curl = field.endless(plain=True)
-    syn, answer, s = numbers(captures, time.time())
-    if syn.permits or answer.permits:
-        raise Invalid("the connection without Migrate has Migrate-Permitted")
-    if not field.has_connection(syn.source.port):
-        raise Invalid("the connection without Migrate is gone before it is attacked")
-    field.attacker.send([segment(syn.source, field.server, RST, s + 1)])
-    end = time.monotonic() + 1
-    while field.has_connection(syn.source.port) and time.monotonic() < end:
-        time.sleep(0.02)
-    gone = not field.has_connection(syn.source.port)
-    curl.kill()
-    curl.wait()
-    return gone
-
-
-def known_numbers(field: Battlefield, captures: dict[str, Path], opened: float, source: int) -> Takeover:
-    """An attacker off the path who knows the sequence numbers of the last connection that was opened before `opened`,
-    and takes its secret for zero: what it gets."""
-    syn, answer, s = numbers(captures, opened)
-    own = End(field.lab.attackers_address(source), 6666)
-    server_events = field.events["server"]
-    mark = len(server_events.all())
-    option = own_option(syn.seq, answer.seq, NO_SECRET, s)
-    loot = field.attacker.take_over(own, field.server, s, option, BOOTY, 2.0)
-    return Takeover(loot, server_events.count("migrated", str(own.address), since=mark))
-
-
-def overtaken(field: Battlefield, source: int) -> Takeover:
-    """The mobile moves to the café, whose access point is the attacker's: it hears the Migrate SYN, and its own copy is
-    at the server first."""
-    own = End(field.lab.attackers_address(source), 7777)
-    server_events = field.events["server"]
-    mark = len(server_events.all())
-    found: list[Loot] = []
-    with field.attacker.listening("attacker-cafe") as overhear, field.attacker.listening() as hear:
-
-        def wait_and_overtake() -> None:
-            for seen in overhear(PATIENCE / 4):
-                if seen.migrate:
-                    field.attacker.send([migrate_syn(own, field.server, seen.seq, seen.migrate)])
-                    found.append(field.attacker.follow(hear, own, field.server, BOOTY, 2.0))
-                    return
-
-        thread = threading.Thread(target=wait_and_overtake)
-        thread.start()
-        field.lab.move("cafe")
-        thread.join()
-    if not found:
-        raise Invalid("no Migrate SYN came by the café")
-    return Takeover(found[0], server_events.count("migrated", str(own.address), since=mark))
-

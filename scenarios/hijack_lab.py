@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -218,3 +219,27 @@ class Battlefield:
         file.unlink()
         result: dict[str, float] = json.loads(said)
         return result
+
+
+class Gauge:
+    """How many bytes a download has, read while it lasts."""
+
+    EVERY_SECONDS = 0.05
+
+    def __init__(self, download: Download) -> None:
+        self.samples: list[tuple[float, int]] = []
+        """(seconds since 1970, bytes), in order of time."""
+        self._download, self._over = download, threading.Event()
+        self._thread = threading.Thread(target=self._read)
+
+    def __enter__(self) -> Gauge:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _read(self) -> None:
+        while not self._over.wait(self.EVERY_SECONDS):
+            self.samples.append((time.time(), self._download.received))

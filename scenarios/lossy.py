@@ -23,11 +23,14 @@ class LossyScenario(Scenario):
     needs = one_move.NEEDS
 
     def run(self, context: Context) -> list[Check]:
+        return [*self.scripted(context), *lossy_random.run(context)]
+
+    def scripted(self, context: Context) -> list[Check]:
+        """The losses that are the same every time."""
         outcome = one_move.happen(context, _holds_data_beyond_holes, [LOSSES])
         seen = one_move.look(context, outcome, DIAGRAMS)
         one_move.draw(context, self.name, DIAGRAMS, outcome, seen.judged)
-        scripted = [*mobility_checks.judge(context, seen), *lossy_checks.judge(context, seen), *outcome.checks()]
-        return [*scripted, *lossy_random.run(context)]
+        return [*mobility_checks.judge(context, seen), *lossy_checks.judge(context, seen), *outcome.checks()]
 
 
 def _holds_data_beyond_holes(topology: Mobility, download: Download) -> None:

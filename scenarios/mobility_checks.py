@@ -201,7 +201,7 @@ def _afterwards(context: Context, seen: Seen, server: Stream, move: Move, sent_t
     return [
         Check.equal("first byte after the move, beyond what 7 acknowledged", 0, data[0].seq - resumes, "bytes"),
         Check.at_most("ACK to data at the server", WITHOUT_WAITING, round(resumed / seen.round_trip, 3), "round trips"),
-        _first_flight(min(window, len(data)), start.first_flight_segments, bool(move.kept(sender=SENDER))),
+        first_flight(min(window, len(data)), start.first_flight_segments, bool(move.kept(sender=SENDER))),
         Check.at_most("outstanding beyond slow start's bound", 0, start.excess, "bytes"),
         Check.at_least("least growth of the flight in a round trip", GROWTH, round(_growth(start.rounds), 2), "times"),
         Check.of("retransmitted after the move", f"1 to {lost}", again, 0 < again <= lost, "bytes"),
@@ -209,7 +209,7 @@ def _afterwards(context: Context, seen: Seen, server: Stream, move: Move, sent_t
     ]
 
 
-def _first_flight(window: int, measured: int, holes: bool) -> Check:
+def first_flight(window: int, measured: int, holes: bool) -> Check:
     """The initial window.  Beside holes, which Linux sends one by one, it may wait with the last third: it hopes to
     send larger pieces at the next acknowledgement (tcp_tso_should_defer)."""
     name = "first flight after the move"

@@ -14,6 +14,7 @@ from analysis.diagram import Verdict as Judgement
 from analysis.pictures.ladder import ladder_text
 from analysis.pictures.ladder_svg import ladder_svg
 from analysis.pictures.time_sequence import draw_time_sequence
+from analysis.pictures.view import names_of
 from analysis.stream import Stream
 from scenarios import needs
 from scenarios.base import Context
@@ -143,8 +144,9 @@ def draw(
     for vantage, judgement in judged.items():
         seen = judgement.stream
         here = f"{title}, at the {vantage}"
-        about: dict[str, Any] = {"expected": judgement.matches, "moves": moves, "title": here}
-        draw_time_sequence(seen, context.out / f"time-sequence-{vantage}.png", moves=moves, title=here)
+        common: dict[str, Any] = {"moves": moves, "title": here, "names": names_of(seen, "mobile", "server")}
+        draw_time_sequence(seen, context.out / f"time-sequence-{vantage}.png", **common)
+        about = {"expected": judgement.matches, **common}
         (context.out / f"ladder-{vantage}.txt").write_text(ladder_text(seen, colour=False, **about) + "\n")
         (context.out / f"ladder-{vantage}.svg").write_text(ladder_svg(seen, **about))
         as_json = diagram.as_json(diagram.load(find(diagrams[vantage])), [judgement])

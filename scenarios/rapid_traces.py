@@ -7,6 +7,7 @@ from analysis.capture import Packet
 from analysis.pictures.states import draw_states
 from analysis.pictures.states_data import Moment, arrows, build, spans
 from analysis.pictures.time_sequence import draw_time_sequence
+from analysis.pictures.view import names_of
 from scenarios import rapid_checks
 from scenarios.base import Context
 from scenarios.rapid_seen import Seen
@@ -29,7 +30,13 @@ def judge(context: Context, seen: Seen) -> list[Check]:
     streams = {vantage: stream.join(found, keys) for vantage, found in packets.items()}
     context.step("drawing")
     title = f"rapid, profile {context.profile}, IPv{context.ip}"
-    draw_time_sequence(streams["server"][0], context.out / "time-sequence-server.png", title=f"{title}, at the server")
+    draw_time_sequence(
+        streams["server"][0],
+        context.out / "time-sequence-server.png",
+        moves=[move.lost_at for move in seen.moves],
+        title=f"{title}, at the server",
+        names=names_of(streams["server"][0], "mobile", "server"),
+    )
     _draw_states(context, seen, packets, title)
     return rapid_checks.judge(context, seen, streams, packets)
 
@@ -47,6 +54,6 @@ def _draw_states(context: Context, seen: Seen, packets: dict[str, list[Packet]],
     owners = {place: [(0.0, "mobile")] for place in places} | {server: [(0.0, "server")]}
     moving = [arrow for arrow, _ in arrows(packets, owners, places)]
     sent = {"server": [one.time for one in packets["server"] if one.src == server]}
-    moments = [Moment(start, "mobile", "") for start in starts]
+    moments = [Moment(start, "mobile", "", "the mobile moves") for start in starts]
     data = build(lanes, sent, moving, moments, begin, end)
     draw_states(data, context.out / "states.png", title=f"{title}: the {SHOWN_SECONDS:g} s with the most moves")

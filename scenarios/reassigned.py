@@ -60,11 +60,12 @@ class ReassignedScenario(Scenario):
     )
 
     def run(self, context: Context) -> list[Check]:
-        return [*self._back(context), *self._gone(context), *self._newcomer(context)]
+        return [*self.back(context), *self.gone(context), *self.newcomer(context)]
 
     # --- the mobile comes back ----------------------------------------------------------------------------------------
 
-    def _back(self, context: Context) -> list[Check]:
+    def back(self, context: Context) -> list[Check]:
+        """The server waits in silence while a stranger has the address, and goes on where the mobile comes back."""
         with stage_of(context, "back", {"object": OBJECT_BYTES}) as stage:
             context.step("back: downloading at location 1")
             download = stage.download("object")
@@ -116,7 +117,8 @@ class ReassignedScenario(Scenario):
 
     # --- nobody comes back --------------------------------------------------------------------------------------------
 
-    def _gone(self, context: Context) -> list[Check]:
+    def gone(self, context: Context) -> list[Check]:
+        """After 2MSL without the mobile, both of the server's programs see a reset."""
         options = ("--msl", str(SHORT_MSL))
         with stage_of(context, "gone", {"object": LONG_OBJECT_BYTES}, options, "info") as stage:
             python = PythonServer(stage.topology.server, stage.out / "www", stage.out / "http.server.log")
@@ -161,7 +163,8 @@ class ReassignedScenario(Scenario):
 
     # --- the stranger has connections of its own ----------------------------------------------------------------------
 
-    def _newcomer(self, context: Context) -> list[Check]:
+    def newcomer(self, context: Context) -> list[Check]:
+        """The stranger's connections and the mobile's leave each other alone."""
         objects = {"object": OBJECT_BYTES, "other-port": OBJECT_BYTES // 2, "same-port": OBJECT_BYTES // 2}
         with stage_of(context, "newcomer", objects) as stage:
             topology = stage.topology

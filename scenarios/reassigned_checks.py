@@ -222,13 +222,15 @@ def gone(context: Context, seen: Gone, judged: Mapping[str, Judgement], at_serve
 def newcomer(seen: Newcomer, judged: Mapping[str, Judgement], at_server: Sequence[Packet]) -> list[Check]:
     """`judged` at the server: "object", the mobile's, "other-port" and "same-port", the stranger's."""
     checks = [sequence("newcomer", name, judgement) for name, judgement in judged.items()]
-    old, new, fixed = seen.addresses
+    old, new, _ = seen.addresses
     for name, outcome in seen.outcomes.items():
         checks.append(Check.equal(f"newcomer: curl's exit status, {name}", 0, outcome.exit_status))
         checks.append(Check.equal(f"newcomer: SHA-256 of the file received, {name}", outcome.wanted, outcome.got))
     mobile, same, other = (judged[name].stream for name in ("object", "same-port", "other-port"))
     opened = [one.epochs[0].initiator.port for one in (same, other)]
-    waiting = [one for one in at_server if one.time > seen.waiting.time and (one.src, one.sport) == (fixed, 8080)]
+    waiting = [
+        one for one in at_server if one.time > seen.waiting.time and (one.src, one.sport) == seen.waiting.local
+    ]
     begun = min((one.time for one in at_server if _answers_syn(one) and (one.dst, one.dport) == (old, seen.port)
                  and one.time > seen.lost_at), default=0.0)  # fmt: skip
     to_waiting = [one for one in waiting if (one.dst, one.dport) == (old, seen.port) and one.time < begun]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from analysis import capture, diagram, keylog, stream
 from analysis.capture import Packet
@@ -14,6 +15,7 @@ from analysis.pictures.ladder_svg import ladder_svg
 from analysis.pictures.states import draw_states
 from analysis.pictures.states_data import Moment, Span, arrows, build, spans
 from analysis.pictures.time_sequence import draw_time_sequence
+from analysis.pictures.view import names_of
 from analysis.stream import Stream
 from scenarios import reassigned_checks
 from scenarios.base import Context
@@ -34,13 +36,23 @@ def back(context: Context, out: Path, seen: Back) -> list[Check]:
         "stranger": _only(stream.join(at_stranger, keys), "the stranger"),
     }
     names = {"server": "reassigned-server", "mobile": "mobility", "stranger": "reassigned-stranger"}
-    judged = {vantage: _judge(out, names[vantage], streams[vantage], seen.round_trip, vantage) for vantage in streams}
+    # What comes from the old address at the server is the mobile's, and later the stranger's.
+    hosts = {
+        "server": ("mobile, stranger", "server"),
+        "mobile": ("mobile", "server"),
+        "stranger": ("server", "stranger"),
+    }
+    judged = {
+        vantage: _judge(out, names[vantage], streams[vantage], seen.round_trip, vantage, hosts[vantage])
+        for vantage in streams
+    }
     context.step("back: drawing")
     draw_time_sequence(
         streams["server"],
         out / "time-sequence-server.png",
         moves=[seen.lost_at],
         title="reassigned, back, at the server",
+        names=names_of(streams["server"], "mobile", "server"),
     )
     mobile = [one for file in _AT_MOBILE for one in capture.read(out / file, "mobile")]
     old, new, fixed = seen.addresses
@@ -93,7 +105,7 @@ def gone(context: Context, out: Path, seen: Gone) -> list[Check]:
     judged: dict[str, Judgement] = {}
     for port, program in seen.ports.items():
         one = _only([each for each in streams if each.epochs[0].responder.port == port], f"the server with {program}")
-        judged[program] = _judge(out, "reassigned-gone", one, seen.round_trip, program)
+        judged[program] = _judge(out, "reassigned-gone", one, seen.round_trip, program, ("mobile, stranger", "server"))
     context.step("gone: drawing")
     at_stranger = capture.read(out / "stranger.pcap", "stranger")
     old, fixed = seen.addresses
@@ -117,10 +129,14 @@ def newcomer(context: Context, out: Path, seen: Newcomer) -> list[Check]:
     own = [one for one in streams if len(one.epochs) == 1]
     same = [one for one in own if one.epochs[0].initiator.port == seen.port]
     other = [one for one in own if one.epochs[0].initiator.port != seen.port]
+    whose = {
+        "object": ("reassigned-server", _only(moved, "the server, moved"), "mobile, stranger"),
+        "other-port": ("reassigned-newcomer", _only(other, "the server"), "stranger"),
+        "same-port": ("reassigned-newcomer", _only(same, "the server"), "stranger"),
+    }
     judged = {
-        "object": _judge(out, "reassigned-server", _only(moved, "the server, moved"), seen.round_trip, "object"),
-        "other-port": _judge(out, "reassigned-newcomer", _only(other, "the server"), seen.round_trip, "other-port"),
-        "same-port": _judge(out, "reassigned-newcomer", _only(same, "the server"), seen.round_trip, "same-port"),
+        name: _judge(out, expected, one, seen.round_trip, name, (host, "server"))
+        for name, (expected, one, host) in whose.items()
     }
     return reassigned_checks.newcomer(seen, judged, at_server)
 
@@ -131,13 +147,19 @@ def _only(streams: list[Stream], where: str) -> Stream:
     return streams[0]
 
 
-def _judge(out: Path, name: str, one: Stream, round_trip: float, where: str) -> Judgement:
+def _judge(
+    out: Path, name: str, one: Stream, round_trip: float, where: str, hosts: tuple[str, str]
+) -> Judgement:
+    """`hosts`: whose the addresses of the connection's first 4-tuple are; an initiator that moved is the mobile."""
     expected = diagram.load(find(name))
     judgement = diagram.check(expected, one, round_trip)
-    title = f"reassigned, {out.name}, {where}"
-    (out / f"ladder-{where}.txt").write_text(
-        ladder_text(one, colour=False, expected=judgement.matches, title=title) + "\n"
-    )
-    (out / f"ladder-{where}.svg").write_text(ladder_svg(one, expected=judgement.matches, title=title))
+    names = names_of(one, "mobile", hosts[1]) | {one.epochs[0].initiator.address: hosts[0]}
+    about: dict[str, Any] = {
+        "expected": judgement.matches,
+        "names": names,
+        "title": f"reassigned, {out.name}, {where}",
+    }
+    (out / f"ladder-{where}.txt").write_text(ladder_text(one, colour=False, **about) + "\n")
+    (out / f"ladder-{where}.svg").write_text(ladder_svg(one, **about))
     (out / f"diagram-{where}.json").write_text(json.dumps(diagram.as_json(expected, [judgement]), indent=1))
     return judgement

@@ -154,7 +154,7 @@ class Runner:
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
-            preexec_fn=_dies_with_parent(),
+            preexec_fn=dies_with_parent(),
         )
 
     def _look(self, run: Run) -> Result | None:
@@ -217,7 +217,7 @@ def _last_words(run: Run) -> str:
     return f": {lines[-1].strip()}" if lines else ""
 
 
-def _dies_with_parent() -> Callable[[], None]:
+def dies_with_parent() -> Callable[[], None]:
     """For a child: should its parent be killed, it is killed too, and its sandbox with it."""
     libc = ctypes.CDLL(None)
     parent = os.getpid()

@@ -48,16 +48,21 @@ def retransmitted(view: View) -> list[bool]:
 def departures(view: View, moves: Sequence[float]) -> list[float]:
     """For each epoch the time at which its address was left; the last one never is.
 
-    `moves` in seconds since the first SYN.  Without a move before it, the first segment of the next epoch counts.
+    `moves` in seconds since the first SYN.  Without a move before it, the first segment of the next epoch counts.  A
+    Migrate SYN that nobody answers, such as one that comes late, behind a newer one, leads nowhere.
     """
+    begins: dict[int, float] = {}
+    taken = {0, *(seen.epoch for seen in view.seen if seen.role == 6 or seen.length)}
+    for seen in view.seen:
+        if seen.epoch in taken:
+            begins.setdefault(seen.epoch, seen.time)
     left: list[float] = []
-    begin = 0.0
-    for epoch in range(1, len(view.ends)):
-        first = next((seen.time for seen in view.seen if seen.epoch == epoch), float("inf"))
-        between = [move for move in moves if begin < move <= first]
-        left.append(max(between, default=first))
-        begin = first
-    return [*left, float("inf")]
+    following = float("inf")
+    for epoch in reversed(range(len(view.ends))):
+        between = [move for move in moves if begins.get(epoch, 0.0) < move <= following < float("inf")]
+        left.append(max(between, default=following))
+        following = begins.get(epoch, following)
+    return left[::-1]
 
 
 def late(view: View, moves: Sequence[float]) -> list[bool]:

@@ -14,6 +14,8 @@ from analysis.pictures.style import MARK_COLOURS, MARK_STYLES, MIGRATE, colour_o
 
 ROWS = 3
 ROW_HEIGHT = 21.0  # pixels
+MANY = 24  # marks in a panel; beyond it their lines would hide the data, and each is only a tick at the upper edge
+WORDS = {"move": "moves", "migrate": "Migrate SYNs"}
 # Segments 5 to 7 often share an instant, so each has its own direction, into the room below the staircase; points.
 DIRECTIONS = {5: (-20, -24), 6: (2, -46), 7: (22, -24)}
 
@@ -23,6 +25,9 @@ def raise_flags(axes: Axes, marks: Sequence[Mark], limit: float, *, short: bool 
 
     Where the long labels do not fit the short ones are taken; a label without room is left out, a line never.
     """
+    if len(marks) > MANY:
+        _raise_ticks(axes, marks)
+        return
     figure = axes.figure
     box = axes.get_window_extent()
     lefts = [float(axes.transData.transform((mark.time, 0))[0]) for mark in marks]
@@ -56,6 +61,27 @@ def raise_flags(axes: Axes, marks: Sequence[Mark], limit: float, *, short: bool 
         figure.text(x, y, word, color=colour, va="center")
 
 
+def _raise_ticks(axes: Axes, marks: Sequence[Mark]) -> None:
+    """Moves in one row of ticks, Migrate SYNs in the row below it, and how many they are."""
+    at = 0.0
+    for row, (kind, words) in enumerate(WORDS.items()):
+        times = [mark.time for mark in marks if mark.kind == kind]
+        if not times:
+            continue
+        high = 1 - 0.022 * row
+        colour = MARK_COLOURS[kind]
+        ticks = axes.vlines(
+            times, high - 0.018, high, colors=colour, linewidth=0.8, transform=axes.get_xaxis_transform(), zorder=2.2
+        )
+        ticks.set_gid(f"mark-{kind}")
+        label = axes.annotate(
+            f"{len(times)} {words}", xy=(at, 1), xycoords="axes fraction",
+            xytext=(0, 6), textcoords="offset points", color=colour,
+        )  # fmt: skip
+        width = label.get_window_extent().width / axes.get_window_extent().width
+        at += width + 0.03
+
+
 def number_handshake(axes: Axes, plot: PlotData, low: float, high: float) -> None:
     """Segments 5, 6 and 7 between the times `low` and `high` as numbered discs."""
     for mark in plot.handshakes:
@@ -75,7 +101,7 @@ def number_handshake(axes: Axes, plot: PlotData, low: float, high: float) -> Non
 def annotate_late(axes: Axes, plot: PlotData) -> None:
     """The slide's arrow to the packets that still go to the old address, where it covers least."""
     late = plot.late
-    if not late:
+    if not late or len(plot.marks) > MANY:  # among many moves it would point at one of many
         return
     # Only beside the receiver does their lateness show that a queue on the way to the old address held them.
     words = "Buffered packets\n(old address)"
@@ -107,7 +133,8 @@ def _occupied(axes: Axes, plot: PlotData) -> tuple[Points, Points]:
     others = [[(block.time, float(block.left)), (block.time, float(block.right))] for block in plot.sacks]
     others.append(_corners([step for step in plot.edges if not step.stale]))
     bottom, top = axes.get_ylim()
-    others += [[(mark.time, bottom), (mark.time, top)] for mark in plot.marks]
+    if len(plot.marks) <= MANY:
+        others += [[(mark.time, bottom), (mark.time, top)] for mark in plot.marks]
     for patch in axes.patches:
         corners = patch.get_patch_transform().transform(patch.get_path().vertices)
         others.append([(float(x), float(y)) for x, y in corners])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
 from analysis.capture import RST
 from analysis.pictures.facts import late, retransmitted
@@ -65,7 +66,7 @@ def _moving_addresses(view: View) -> tuple[tuple[str, ...], list[int]]:
     hosts = [view.names.get(address, "") for address, _ in unique]
     if len(set(hosts)) > 1:
         words = [f"{host} {word}".strip() for host, word in zip(hosts, words, strict=True)]
-    elif len(unique) == 2:
+    elif len(unique) == 2 and sum(a != b for a, b in pairwise(told)) == 1:  # it has not gone back
         words = [f"old address {words[0]}", f"new address {words[1]}"]
     return tuple(words), [unique.index(item) for item in told]
 

@@ -6,6 +6,7 @@ A lane for each host; what a host sent is a tick under its lane, so that one see
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -29,6 +30,7 @@ COLOURS = {
 OTHER_STATE = "#C9D7E8"
 RST_COLOUR = "#000000"
 WORDS = {"5": "5 Migrate SYN", "6": "6 SYN/ACK", "7": "7 ACK", "RST": "RST"}
+_HALO: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
 _NARROW = 0.055
 """Of the whole width; states that lasted less long than this are told by colour alone."""
 
@@ -66,16 +68,18 @@ def make_figure(data: StatesData, title: str = "") -> Figure:
             axes.broken_barh([(span.start, span.end - span.start)], (at, LANE_HEIGHT), facecolors=colour)
             if span.end - span.start > _NARROW * data.end + 0.006 * data.end * len(span.state):
                 axes.text((span.start + span.end) / 2, at + LANE_HEIGHT / 2, span.state, ha="center", va="center",
-                          fontsize=11)  # fmt: skip
+                          fontsize=11, color="white" if span.state == "CLOSED" else "black", zorder=6,
+                          bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.5})  # fmt: skip
             else:
                 shown[span.state] = colour
         axes.vlines(list(lane.sent), at - 0.10, at - 0.02, colors=FAINT, linewidth=0.8)
     for arrow in data.arrows:
-        _arrow(axes, arrow, places, data.end)
+        _arrow(axes, arrow, places)
     for moment in data.moments:
         at = places[moment.lane]
         axes.vlines([moment.time], at - 0.16, at + LANE_HEIGHT + 0.03, colors="black", linewidth=1.2)
-        axes.text(moment.time, at - 0.18, moment.text, ha="center", va="top", fontsize=10, zorder=6)
+        if moment.text:
+            axes.text(moment.time, at - 0.18, moment.text, ha="center", va="top", fontsize=10, zorder=6, bbox=_HALO)
     figure.text(
         0.02, 1 - 0.35 / height, title or "States of the connection", fontsize=17, fontweight="bold", va="center"
     )
@@ -83,7 +87,7 @@ def make_figure(data: StatesData, title: str = "") -> Figure:
     return figure
 
 
-def _arrow(axes: Axes, arrow: Arrow, places: dict[str, float], end: float) -> None:
+def _arrow(axes: Axes, arrow: Arrow, places: dict[str, float]) -> None:
     """From the edge of the sender's lane to that of the receiver's; one that was lost ends half way, with a cross."""
     down = places[arrow.receiver] < places[arrow.sender]
     start = places[arrow.sender] + (0 if down else LANE_HEIGHT)
@@ -97,9 +101,11 @@ def _arrow(axes: Axes, arrow: Arrow, places: dict[str, float], end: float) -> No
         style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", xy=(arrow.end, stop), xytext=(arrow.start, start), arrowprops=style, zorder=5)
     if arrow.kind != "RST":
-        place = start + (stop - start) * {"5": 0.28, "6": 0.5, "7": 0.72}[arrow.kind]
-        axes.text(arrow.start + 0.004 * end, place, arrow.kind, color=colour, fontsize=11, fontweight="bold",
-                  ha="left", va="center", zorder=6)  # fmt: skip
+        # On its own arrow, which in a crowd no place beside it is.
+        part = {"5": 0.28, "6": 0.5, "7": 0.72}[arrow.kind] if arrow.end is not None else 0.2
+        along = arrow.start + part * ((arrow.end if arrow.end is not None else arrow.start) - arrow.start)
+        axes.text(along, start + part * (stop - start), arrow.kind, color=colour, fontsize=10, fontweight="bold",
+                  ha="center", va="center", zorder=6, bbox=_HALO)  # fmt: skip
 
 
 def _legend(figure: Figure, data: StatesData, shown: dict[str, str]) -> None:
@@ -114,4 +120,9 @@ def _legend(figure: Figure, data: StatesData, shown: dict[str, str]) -> None:
         handles.append(Line2D([], [], color=FAINT, marker="x", linestyle="", label="lost"))
     if any(lane.sent for lane in data.lanes):
         handles.append(Line2D([], [], color=FAINT, marker="|", linestyle="", label="the host sends a segment"))
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.08, 0.01), ncols=6, frameon=False, fontsize=11)
+    for legend in dict.fromkeys(moment.legend for moment in data.moments if moment.legend):
+        handles.append(Line2D([], [], color="black", marker="|", markersize=12, linestyle="", label=legend))
+    figure.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0.08, 0.01), ncols=7,
+        columnspacing=1.4, handletextpad=0.6, frameon=False, fontsize=11,
+    )  # fmt: skip

@@ -49,11 +49,12 @@ class Arrow:
 
 @dataclass(frozen=True)
 class Moment:
-    """Something that happened to a host."""
+    """Something that happened to a host: told beside its line, or, where there are many, in the legend."""
 
     time: float
     lane: str
     text: str
+    legend: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,6 @@ def build(
             Arrow(one.sender, one.start - begin, one.receiver, None if one.end is None else one.end - begin, one.kind)
             for one in inside
         ),
-        tuple(Moment(one.time - begin, one.lane, one.text) for one in moments if begin <= one.time <= end),
+        tuple(replace(one, time=one.time - begin) for one in moments if begin <= one.time <= end),
         end - begin,
     )

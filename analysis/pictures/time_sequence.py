@@ -42,6 +42,7 @@ from analysis.stream import Stream
 LEFT, RIGHT, BOTTOM, TOP = 0.068, 0.978, 0.145, 0.835
 TOP_WITHOUT_FLAGS = 0.895
 NAMED = 4  # addresses in the legend
+BESIDE = 0.12  # of the whole time, at most, on either side of an interruption that is enlarged
 SPLIT, ZOOM_LEFT = 0.605, 0.672
 
 
@@ -139,7 +140,9 @@ def zoom_times(plot: PlotData, chosen: Interruption) -> tuple[float, float]:
     """What the second panel shows of the time axis, in seconds: the interruption and some segments on either side."""
     times = sorted({arrow.time for arrow in plot.data if abs(arrow.time - chosen.end) < 50 * max(chosen.seconds, 0.01)})
     gaps = [after - before for before, after in pairwise(times)]
-    side = max(chosen.seconds, 3 * median(gaps) if gaps else 0.01)
+    # A long one needs no more beside it than what shows how it began and ended.
+    first, last = plot.span
+    side = max(min(chosen.seconds, BESIDE * (last - first)), 3 * median(gaps) if gaps else 0.01)
     return chosen.start - 0.8 * side, chosen.end + 1.1 * side
 
 

@@ -132,6 +132,13 @@ def view_of(stream: Stream, names: Mapping[str, str] | None = None) -> View:
     )
 
 
+def names_of(stream: Stream, initiator: str, responder: str) -> dict[str, str]:
+    """What to call the addresses of both sides, for the pictures."""
+    names = {epoch.responder.address: responder for epoch in stream.epochs}
+    names |= {epoch.initiator.address: initiator for epoch in stream.epochs}
+    return names
+
+
 def sack_blocks(segment: Segment) -> tuple[tuple[int, int], ...]:
     """The blocks of a segment's SACK option, counted like its ack; none where the option is malformed."""
     if segment.ack is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from analysis.capture import RST, Packet
 from analysis.checking import SHIPPED
 from analysis.daemon_events import Told
 from analysis.diagram import Verdict as Judgement
+from analysis.diagram.model import Diagram
 from analysis.stream import Stream, join
 from scenarios import reassigned_checks
 from scenarios.base import Context
-from scenarios.reassigned_seen import Back, Gone
+from scenarios.reassigned_seen import Back, Gone, Newcomer, NewcomerOutcome
 from scenarios.verdict import Check
 from tests.analysis import made_trace as made
+from tests.analysis.made_moves import newcomer
 from tests.analysis.made_trace import EPOCH, MSS, NA, Row, Setting
 
 KEYS = {pair.public: pair.private for pair in (made.MOBILE, made.SERVER)}
@@ -94,8 +97,13 @@ class BackRun:
         return reassigned_checks.back(context, seen, judged, self.packets("server"), self.packets("stranger"))
 
 
+@functools.cache
+def _expected(name: str) -> Diagram:
+    return diagrams.load(SHIPPED / f"{name}.diagram")
+
+
 def _judged(name: str, stream: Stream) -> Judgement:
-    return diagrams.check(diagrams.load(SHIPPED / f"{name}.diagram"), stream, ROUND_TRIP)
+    return diagrams.check(_expected(name), stream, ROUND_TRIP)
 
 
 @dataclass
@@ -134,3 +142,60 @@ class GoneRun:
         )
         judged = {"nginx": _judged("reassigned-gone", join(packets, KEYS)[0])}
         return reassigned_checks.gone(Context(1, "paper", 4, out), seen, judged, packets)
+
+
+@dataclass
+class NewcomerRun:
+    """The stranger downloads twice from the mobile's old address; the port that the mobile has it asks for three times
+    in vain."""
+
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+    outcomes: dict[str, NewcomerOutcome] = field(default_factory=dict)
+    finished_after: float = 3.0
+    """Seconds of waiting after which the other port's download had ended."""
+
+    def __post_init__(self) -> None:
+        run = BackRun()
+        begin = self.waits = run.waits
+        five = self.five = next(row.time for row in run.rows["server"] if row.tag == "5")
+        self.rows = {
+            "object": [row for row in run.rows["server"] if row.tag not in ("near", "more")],
+            "other-port": newcomer(begin + 1.0, 50000, 0, 7_000_000, 8_000_000),
+            # The last of four SYNs comes a second after the third, and 0.2 s after the Migrate SYN.
+            "same-port": newcomer(five - 2.8, 40000, 3, 5_000_000, 6_000_000),
+        }
+        self.told = run.told[3:]
+        sizes = {"object": SETTING.total * MSS, "other-port": 4 * MSS, "same-port": 4 * MSS}
+        self.outcomes = {name: NewcomerOutcome(size, 0, "sum", "sum") for name, size in sizes.items()}
+
+    def packets(self) -> list[Packet]:
+        return made.packets([row for rows in self.rows.values() for row in rows], "server")
+
+    def checks(self) -> list[Check]:
+        """The judge's."""
+        packets = self.packets()
+        streams = join(packets, KEYS)
+        found = {name: self._of(name, streams) for name in self.rows}
+        judged = {
+            name: _judged("reassigned-server" if name == "object" else "reassigned-newcomer", one)
+            for name, one in found.items()
+        }
+        seen = Newcomer(
+            addresses=(made.OLD4, made.NEW4, made.SERVER4),
+            round_trip=ROUND_TRIP,
+            lost_at=EPOCH + self.waits - 1.05,
+            arrived_at=EPOCH + self.five - 0.05,
+            waiting=self.told[0],
+            port=40000,
+            other_finished_at=EPOCH + self.waits + self.finished_after,
+            server_events=tuple(self.told),
+            mobile_events=(),
+            outcomes=self.outcomes,
+        )
+        return reassigned_checks.newcomer(seen, judged, packets)
+
+    def _of(self, name: str, streams: list[Stream]) -> Stream:
+        """By its SYN, as the scenario does by its port and its moves."""
+        first = self.rows[name][0]
+        return next(one for one in streams if one.ni == first.seq % 2**32)

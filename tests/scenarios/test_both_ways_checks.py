@@ -6,6 +6,7 @@ The traces are those of a made download whose mobile moves; it stands for any pr
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,14 @@ def test_a_reset_is_seen(tmp_path: Path) -> None:
     run = Run()
     faults.at("server", add("new", flags=RST))(run)
     assert f"{NAME}: RSTs, server" in reds(tmp_path, run)
+
+
+def test_a_mover_that_goes_on_at_its_old_address_is_seen(tmp_path: Path) -> None:
+    run = Run()
+    asked = next(row.time for row in run.rows["mobile"] if row.tag == "5")
+    last = next(row for row in reversed(run.rows["mobile"]) if row.tag == "ack")
+    run.rows["mobile"] = sorted([*run.rows["mobile"], replace(last, time=asked + 0.001)], key=lambda row: row.time)
+    assert reds(tmp_path, run) == {f"{NAME}: segments of the mobile on a pair that it has asked to leave"}
 
 
 def test_bytes_that_never_arrive_are_seen(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from scenarios.hijack_checks import (
 )
 from scenarios.verdict import Check, Verdict
 
-GOOD = Attack("forged", "all", 200, 200, 0, 0, 10, 10, 200, "wrong", 0, 0.5, 50_000)
+GOOD = Attack("forged", "all", 200, 200, 0, 0, 10, 10, 200, "wrong", 0, 1e9, 0.5, 50_000, True)
 SERVER, OWN = End("10.0.100.2", 8080), End("10.66.0.1", 5555)
 ANSWER = Seen(SERVER, OWN, packets.SYN | packets.ACK, 1, 2, b"", b"")
 FILE = bytes(range(256)) * 100
@@ -54,6 +54,8 @@ def test_an_attack_that_fails_passes() -> None:
         ({"accepted": 1}, "accepted by the victim's migrated"),
         ({"refused_there": 11}, "RSTs to the attacker, at the victim"),
         ({"refused": 18, "refused_there": 18}, "RSTs to the attacker"),
+        ({"refused": 0, "refused_there": 0}, "RSTs to the attacker"),
+        ({"by_rst": False}, "RSTs to the attacker"),
         ({"progress": 0}, "bytes of the transfer meanwhile"),
         ({"ignored": 199}, "ignored, wrong"),
     ],

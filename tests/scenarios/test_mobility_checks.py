@@ -12,7 +12,7 @@ from analysis.capture import ACK, RST
 from scenarios import one_move
 from scenarios.base import Context
 from scenarios.mobility import MobilityScenario
-from scenarios.mobility_checks import judge
+from scenarios.mobility_checks import first_flight, judge
 from scenarios.one import perform
 from scenarios.verdict import Invalid, Verdict
 from tests.analysis import made_trace as made
@@ -193,6 +193,16 @@ def test_a_fault_is_red_in_exactly_its_checks(case: Case, tmp_path: Path) -> Non
 
 def test_every_check_has_a_fault(tmp_path: Path) -> None:
     assert {check.name for check in Run().checks(tmp_path)} | {UNMEASURED} == set().union(*(one.red for one in CASES))
+
+
+@pytest.mark.parametrize(
+    ("window", "measured", "holes", "holds"),
+    [(2, 2, False, True), (2, 1, False, False), (2, 3, False, False), (2, 2, True, True), (2, 1, True, False),
+     (10, 10, True, True), (10, 7, True, True), (10, 6, True, False), (10, 11, True, False), (10, 9, False, False)],
+)  # fmt: skip
+def test_the_first_flight_is_the_initial_window(window: int, measured: int, holes: bool, holds: bool) -> None:
+    """Beside holes Linux may wait with its last third, and no more."""
+    assert (first_flight(window, measured, holes).verdict is Verdict.PASS) is holds
 
 
 def test_nothing_in_flight_proves_nothing(tmp_path: Path) -> None:

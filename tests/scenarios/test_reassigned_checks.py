@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from analysis.capture import ACK, RST
+from tests.analysis import made_trace as made
 from tests.analysis.made_trace import MSS
 from tests.scenarios.mobility_seen import red
-from tests.scenarios.reassigned_run import BackRun, GoneRun
+from tests.scenarios.reassigned_run import BackRun, GoneRun, NewcomerRun
 
 SERVER, MOBILE, STRANGER = (f"back: sequence diagram, {vantage}" for vantage in ("server", "mobile", "stranger"))
 SPOKE = "back: segments that the server sent in MIGRATE_WAIT"
@@ -144,3 +146,132 @@ def test_a_fault_where_nobody_comes_is_red(spoil: Callable[[GoneRun], None], wro
     run = GoneRun()
     spoil(run)
     assert red(run.checks(tmp_path)) == wrong
+
+
+# --- the stranger has connections of its own --------------------------------------------------------------------------
+
+OBJECT, SAME, OTHER = (f"newcomer: sequence diagram, {name}" for name in ("object", "same-port", "other-port"))
+WHILE_WAITING = "newcomer: segments to the old address and port while that connection waits"
+RESETS = "newcomer: RSTs that left the server"
+FREED = "newcomer: Migrate SYN to SYN/ACK for the old port"
+TAKEN = "newcomer: SYNs with the old port while it is taken"
+ENDED = "newcomer: the other port's download ended while the mobile's waited"
+BY_THE_DAEMON = "newcomer: what the server's daemon told"
+
+
+def test_a_good_run_with_a_newcomer_passes() -> None:
+    checks = NewcomerRun().checks()
+    assert red(checks) == set()
+    assert len({check.name for check in checks}) == len(checks)
+
+
+def answers_to_the_old_port(**fields: int) -> Callable[[NewcomerRun], None]:
+    """The kernel speaks on the pair of the connection that waits: to the stranger's first SYN, or of its own."""
+
+    def spoil(run: NewcomerRun) -> None:
+        data = next(row for row in run.rows["object"] if row.tag == "again")
+        run.rows["object"].append(replace(data, time=run.waits + 0.5, **fields))  # type: ignore[arg-type]
+
+    return spoil
+
+
+def the_port_is_free_before(run: NewcomerRun) -> None:
+    """The stranger's connection takes the place of the one that waits."""
+    early = run.waits + 2.0
+    step = early - run.rows["same-port"][0].time
+    rows = [row for row in run.rows["same-port"] if row.tag != "1"]
+    first = replace(run.rows["same-port"][0], time=rows[0].time - 0.0001)
+    run.rows["same-port"] = [replace(row, time=row.time + step) for row in (first, *rows)]
+
+
+def its_download_has_a_hole(run: NewcomerRun) -> None:
+    data = [row for row in run.rows["other-port"] if row.tag == "data"]
+    run.rows["other-port"] = [row for row in run.rows["other-port"] if row is not data[1]]
+
+
+def is_refused(run: NewcomerRun) -> None:
+    """As if the old connection stood in its way for good."""
+    fin = next(row for row in run.rows["same-port"] if row.tag == "fin-back")
+    run.rows["same-port"] = [
+        replace(row, flags=RST | ACK) if row is fin else row for row in run.rows["same-port"] if row.time <= fin.time
+    ]
+
+
+def no_second_try(run: NewcomerRun) -> None:
+    syns = [row for row in run.rows["same-port"] if row.tag == "1"]
+    run.rows["same-port"] = [row for row in run.rows["same-port"] if row not in syns[1:3]]
+
+
+def has_another_port(name: str, port: int) -> Callable[[NewcomerRun], None]:
+    def spoil(run: NewcomerRun) -> None:
+        run.rows[name] = [
+            replace(row, sport=port) if row.src == made.OLD4 else replace(row, dport=port) for row in run.rows[name]
+        ]
+
+    return spoil
+
+
+def outcome(name: str, **fields: object) -> Callable[[NewcomerRun], None]:
+    def spoil(run: NewcomerRun) -> None:
+        run.outcomes[name] = replace(run.outcomes[name], **fields)  # type: ignore[arg-type]
+
+    return spoil
+
+
+def skips_a_packet_for_the_mobile(run: NewcomerRun) -> None:
+    run.rows["object"] = [row for row in run.rows["object"] if row.tag != "8"]
+
+
+def does_not_move(run: NewcomerRun) -> None:
+    """The mobile's connection ends where it waits."""
+    run.rows["object"] = [row for row in run.rows["object"] if row.time < run.five]
+
+
+_ENDS = [
+    (outcome(name, **spoilt), {f"newcomer: {what}, {name}"})
+    for name in ("object", "other-port", "same-port")
+    for what, spoilt in (
+        ("curl's exit status", {"exit_status": 56}),
+        ("SHA-256 of the file received", {"got": "another"}),
+    )
+]
+
+
+def moves_elsewhere(run: NewcomerRun) -> None:
+    """The connection goes on at an address that is not the mobile's."""
+    run.rows["object"] = [
+        replace(row, src=row.src.replace(made.NEW4, "10.0.9.9"), dst=row.dst.replace(made.NEW4, "10.0.9.9"))
+        for row in run.rows["object"]
+    ]
+
+
+NEWCOMER_CASES: list[tuple[Callable[[NewcomerRun], object], set[str]]] = [
+    (answers_to_the_old_port(), {OBJECT, WHILE_WAITING}),
+    (answers_to_the_old_port(flags=ACK, length=0), {OBJECT, WHILE_WAITING}),
+    (answers_to_the_old_port(flags=RST | ACK, length=0), {OBJECT, WHILE_WAITING, RESETS}),
+    (the_port_is_free_before, {FREED, TAKEN}),
+    (no_second_try, {TAKEN}),
+    (its_download_has_a_hole, {OTHER}),
+    (is_refused, {SAME, RESETS}),
+    (has_another_port("same-port", 40001), {"newcomer: the first of the stranger's ports", FREED}),
+    (has_another_port("other-port", 40000), {"newcomer: the other one", FREED}),
+    (skips_a_packet_for_the_mobile, {OBJECT, "newcomer: bytes missing from what was sent to the mobile"}),
+    (does_not_move, {OBJECT, "newcomer: what the traces show of the move"}),
+    (lambda run: setattr(run, "finished_after", 60.0), {ENDED}),
+    (lambda run: run.told.insert(1, replace(run.told[0], event="reset", state="CLOSED")), {BY_THE_DAEMON}),
+    (lambda run: run.told.pop(), {BY_THE_DAEMON}),
+    *_ENDS,
+    (moves_elsewhere, {"newcomer: the mobile's addresses"}),
+]
+
+
+@pytest.mark.parametrize(("spoil", "wrong"), NEWCOMER_CASES, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_fault_with_a_newcomer_is_red(spoil: Callable[[NewcomerRun], object], wrong: set[str]) -> None:
+    run = NewcomerRun()
+    spoil(run)
+    assert red(run.checks()) == wrong
+
+
+def test_every_check_with_a_newcomer_has_a_fault() -> None:
+    seen = {check.name for check in NewcomerRun().checks()} | {"newcomer: what the traces show of the move"}
+    assert seen == set().union(*(wrong for _, wrong in NEWCOMER_CASES))

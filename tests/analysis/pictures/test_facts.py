@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,3 +66,12 @@ def test_nothing_is_late_without_a_migration() -> None:
     view = view_of(stream_of(Setting(move_after=()))[0])
     assert not any(late(view, []))
     assert not any(retransmitted(view))
+
+def test_a_request_that_nobody_answers_leads_nowhere() -> None:
+    """A Migrate SYN that comes behind a newer one: what goes to the newer one's address is not late."""
+    setting = Setting(addresses=("10.0.1.2", "10.0.2.2", "10.0.3.2"), move_after=(30_000, 60_000))
+    view = view_of(stream_of(setting)[0])
+    syns = {seen.epoch: seen for seen in view.seen if seen.role == 5}
+    unanswered = replace(view, seen=tuple(seen for seen in view.seen if seen.epoch < 2 or seen is syns[2]))
+    assert departures(unanswered, []) == [syns[1].time, float("inf"), float("inf")]
+    assert departures(view, []) == [syns[1].time, syns[2].time, float("inf")]

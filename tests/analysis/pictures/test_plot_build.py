@@ -186,4 +186,5 @@ def test_a_return_to_an_old_address_keeps_its_colour() -> None:
     back = replace(stream.epochs[2], initiator=stream.epochs[0].initiator)
     plot = build(view_of(replace(stream, epochs=(*stream.epochs[:2], back))), moves)
     assert len(plot.addresses) == 2
+    assert not any("old" in address or "new" in address for address in plot.addresses), "each is both"
     assert {arrow.address for arrow in plot.data if arrow.epoch == 2} == {0}

@@ -100,6 +100,13 @@ def test_times_count_from_the_beginning() -> None:
     assert built.end == 4
 
 
+def test_what_happens_often_is_told_once(tmp_path: Path) -> None:
+    moments = tuple(Moment(n / 10, "mobile", "", "the mobile moves") for n in range(20))
+    path = tmp_path / "states.svg"
+    draw_states(replace(data(), moments=moments), path)
+    assert path.read_text().count("the mobile moves") == 1
+
+
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_it_can_be_drawn(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"states{suffix}"

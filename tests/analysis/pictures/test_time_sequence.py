@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from analysis.capture import SYN
+from analysis.pictures import labels
 from analysis.pictures.plot_build import build
 from analysis.pictures.style import SETTINGS
 from analysis.pictures.time_sequence import draw_time_sequence, make_figure, zoom_times, zoom_values
@@ -22,6 +23,9 @@ from tests.analysis.pictures.made import stream_of
 from tests.analysis.pictures.synthetic import Setting
 
 MANY = Setting(addresses=tuple(f"10.0.{i}.2" for i in range(1, 14)), move_after=tuple(range(6000, 97_000, 7600)))
+VERY_MANY = Setting(
+    addresses=tuple(f"10.0.{i}.2" for i in range(1, 15)), move_after=tuple(range(6000, 97_000, 7000))
+)
 SETTINGS_DRAWN = {
     "mobile": Setting(),
     "server": Setting(vantage="server"),
@@ -32,6 +36,7 @@ SETTINGS_DRAWN = {
     "no move": Setting(move_after=()),
     "three": Setting(addresses=("10.0.1.2", "10.0.2.2", "10.0.3.2"), move_after=(30_000, 60_000)),
     "many": MANY,
+    "very many": VERY_MANY,
     "IPv6": Setting(addresses=("2001:db8:1::2", "2001:db8:2::2"), server="2001:db8::1"),
 }
 
@@ -142,6 +147,31 @@ def test_without_a_migrate_syn_no_line_is_drawn(tmp_path: Path) -> None:
     assert "segment-5" not in ids
     assert "Migrate SYN from" not in words
     assert "mark-move" in ids
+
+
+def test_many_moves_are_ticks_and_hide_nothing(tmp_path: Path) -> None:
+    stream, moves = stream_of(VERY_MANY)
+    plot = build(view_of(stream), moves)
+    asked = sum(mark.kind == "migrate" for mark in plot.marks)
+    assert len(plot.marks) > labels.MANY
+    words, ids = svg_of(stream, moves, tmp_path / "picture.svg")
+    assert f"{len(moves)} moves" in words
+    assert f"{asked} Migrate SYNs" in words
+    assert "Migrate SYN from" not in words
+    assert {"mark-move", "mark-migrate"} <= ids
+    assert "late" not in ids
+    main = make_figure(plot).axes[0]
+    low, _ = main.get_ylim()
+    assert not [line for line in main.lines if line.get_ydata()[0] == low], "no line from top to bottom"  # type: ignore[index]
+
+
+def test_a_long_interruption_is_enlarged_all_the_same() -> None:
+    stream, moves = stream_of(Setting(away=60.0))
+    plot = build(view_of(stream), moves)
+    (chosen,) = plot.interruptions
+    (low, high), (first, last) = zoom_times(plot, chosen), plot.span
+    assert low < chosen.start < chosen.end < high
+    assert high - low < chosen.seconds + 0.3 * (last - first)
 
 
 def test_at_the_sender_nothing_is_called_buffered(tmp_path: Path) -> None:

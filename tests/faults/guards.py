@@ -1,0 +1,80 @@
+"""The scenarios that guard the protocol's rules, or the smallest true part of each that does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+from scenarios import both_ways, hijack_lab, middlebox, one_move, rapid, reassigned, reassigned_stage
+from scenarios.base import Context
+from scenarios.both_ways_checks import Outcome
+from scenarios.hijack import BRAKE_BPS, Run
+from scenarios.hijack_checks import Beaten
+from scenarios.hijack_lab import Battlefield
+from scenarios.lossy import LossyScenario
+from scenarios.middlebox_boxes import BOXES
+from scenarios.mobility import MobilityScenario
+from scenarios.verdict import Check
+from topologies.crossroads import Crossroads
+
+
+@dataclass(frozen=True)
+class Guard:
+    """`run` as in `Scenario`.  What waits for something that a fault prevents gives up sooner than in a scenario:
+    `patience` (seconds) replaces the name in each of the modules."""
+
+    run: Callable[[Context], list[Check]]
+    seconds: float
+    """What a run takes, about."""
+    patience: float
+    patient: tuple[ModuleType, ...]
+
+    def __call__(self, context: Context) -> list[Check]:
+        for module in self.patient:
+            for name in ("PATIENCE_SECONDS", "PATIENCE"):
+                if hasattr(module, name):
+                    setattr(module, name, self.patience)
+        return self.run(context)
+
+
+class _Singles(both_ways.BothWaysScenario):
+    """The three connections that are held against diagrams."""
+
+    def crowd(self, outcome: Outcome) -> None:
+        """There is none."""
+
+
+class _BehindNat(middlebox.MiddleboxScenario):
+    """The port-rewriting NAT only."""
+
+    boxes = tuple(box for box in BOXES if box.name == middlebox.BEHIND_NAT.box)
+
+
+def _attacks(context: Context) -> list[Check]:
+    """The attacks on one transfer; those after one that succeeds are left out."""
+    with Crossroads(ip=6 if context.ip == 6 else 4, profile=context.profile) as lab:  # type: ignore[arg-type]
+        field = Battlefield(context, lab)
+        field.start()
+        lab.brake(BRAKE_BPS)
+        run = Run(context, field)
+        with contextlib.suppress(Beaten):
+            run.one_transfer()
+        field.end_capture()
+    return run.checks
+
+
+_REASSIGNED = (reassigned, reassigned_stage)
+GUARDS = {
+    "mobility": Guard(MobilityScenario().run, 75, 60, (one_move,)),
+    "lossy: scripted": Guard(LossyScenario().scripted, 75, 45, (one_move,)),
+    "rapid": Guard(rapid.Rapid().run, 90, 15, (rapid,)),
+    "reassigned: back": Guard(reassigned.ReassignedScenario().back, 20, 15, _REASSIGNED),
+    "reassigned: gone": Guard(reassigned.ReassignedScenario().gone, 20, 15, _REASSIGNED),
+    "reassigned: newcomer": Guard(reassigned.ReassignedScenario().newcomer, 20, 15, _REASSIGNED),
+    "both_ways: singles": Guard(_Singles().run, 20, 20, (both_ways,)),
+    "both_ways": Guard(both_ways.BothWaysScenario().run, 70, 40, (both_ways,)),
+    "hijack: attacks": Guard(_attacks, 25, 20, (hijack_lab,)),
+    "middlebox: behind a NAT": Guard(_BehindNat().run, 60, 0, ()),
+}
