@@ -27,7 +27,7 @@ class Entries(libbpf.Map):
 def switchboard(*counters: tuple[int, int]) -> Switchboard:
     """Of a host with that many processors, and the key pairs 5 to 8."""
     slots = [SLOT.pack(5 + number, bytes(25)) for number in range(KEY_SLOTS)]
-    settings = Entries({bytes(4): SETTINGS.pack(0, 0, 0, *slots, bytes(8 * SEED_WORDS))})
+    settings = Entries({bytes(4): SETTINGS.pack(0, 0, 0, 0, bytes(2), *slots, *slots, bytes(8 * SEED_WORDS))})
     counted = b"".join(COUNTERS.pack(*one) for one in counters)
     return Switchboard(settings, Entries({bytes(4): counted}), Entries({}))
 
