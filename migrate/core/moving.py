@@ -219,7 +219,7 @@ def on_refusal(c: Record, event: Rst) -> list[Action]:
     if FourTuple.of_arriving(event.segment) != c.pending.tuple or not rules.refuses(event.segment, c.pending.s):
         return []
     refused = c.pending.tuple
-    if refused == c.tuple:
+    if refused == c.tuple and not c.pending.preload:  # a replica has nothing to go back to
         # The peer is where it was, and so are we: whether it cannot move, or has closed and awaits our FIN.
         c.pending = None
         return [Disarm(Timer.RETRANSMIT), *_go_on(c), *ignored(f"refused, and back at {refused.local_ip}")]
