@@ -321,11 +321,15 @@ def _bind(sock: socket.socket, image: Checkpoint, locked: bool, only_port: PortR
     try:
         sock.bind((_nobodys_address() if image.family == socket.AF_INET else host, 0))
     except OSError as error:
-        if error.errno == errno.EINVAL and sock.getsockname()[0] == host:
-            return  # address and port are still bound from before, and right
+        if error.errno == errno.EINVAL and _is_nobodys(sock.getsockname()[0], host):
+            return  # still bound from a try that has failed, and right
         raise CannotCarry(f"its program bound an address that cannot be changed: {error.strerror}") from error
     finally:
         only_port(0)
+
+
+def _is_nobodys(bound: str, host: str) -> bool:
+    return bound == host or ("." in host and bound.startswith("239."))
 
 
 def _nobodys_address() -> str:

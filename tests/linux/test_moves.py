@@ -389,3 +389,20 @@ def test_a_program_that_begins_to_write_while_its_peer_does_not_answer() -> None
         for number in range(2):
             assert server("receive", number, 84) == "right"
             lab.both_ways(client, server, number)
+
+
+@in_sandbox
+def test_the_new_address_goes_while_a_bound_socket_is_being_rebound() -> None:
+    """Its port is bound by then, and cannot be bound again: it goes back with what it has."""
+    with lab.lab(module="tests.linux.odd") as place:
+        client, server = lab.talkers(place)
+        lab.connect(client, server, 4, source=lab.address(4, 1))
+        lab.both_ways(client, server, 0)
+        place.add(place.one, 4, 11)
+        orders_file("one").write_text(f"lose:{lab.address(4, 11)}/24@one-eth0 bound")
+        place.daemons["one"].ask(do="migrate", to=lab.address(4, 11))
+        place.daemons["one"].wait_event("rebind-failed")
+        assert not orders_file("one").exists()
+        place.replace(place.one, 4, 1, 12)
+        place.daemons["one"].wait_event("migrated")
+        lab.both_ways(client, server, 0)
