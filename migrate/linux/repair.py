@@ -335,13 +335,17 @@ def _bind(sock: socket.socket, image: Checkpoint, locked: bool, room: Room) -> N
             with room.aside(sock, host, port), room.only(port):
                 sock.bind(("::", 0))
     except OSError as error:
-        if error.errno == errno.EINVAL and sock.getsockname()[0] == host:
+        if error.errno == errno.EINVAL and _is_nobodys(sock.getsockname()[0], host):
             return  # address and port are still bound from before, and right
         if error.errno != errno.EADDRINUSE:
             raise CannotCarry(f"its program bound an address that cannot be changed: {error.strerror}") from error
         # No program holds who has the port too: in TIME_WAIT, or not accepted yet.  In repair mode the kernel does not
         # ask who has an explicit port; the price is a lock on it, and that this was the last address of its own.
         sock.bind((host, port))
+
+
+def _is_nobodys(bound: str, host: str) -> bool:
+    return bound == host or ("." in host and bound.startswith("239."))
 
 
 def _nobodys_address() -> str:

@@ -4,11 +4,17 @@ are on the wire (protocol.md, "The seven segments")."""
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 
 from migrate.core import ACK, MIGRATE_KIND, RST, SYN, Segment, seq, timestamp
 from migrate.core.options import Migrate, find, split
+from migrate.linux import libbpf
+from migrate.linux.maps import COUNTERS, SETTINGS, TUPLE, WATCH, Switchboard
 from scenarios.programs import Download, checksum
+from scenarios.soak import leaks
 from tests.linux import lab
 from tests.linux.odd import orders_file
 from tests.topologies.inside import in_sandbox
@@ -345,3 +351,58 @@ def test_a_connection_rebound_to_its_own_pair_stays_known() -> None:
             for daemon in place.daemons.values():
                 daemon.wait_event("migrated", 2 * number + 2)
             lab.both_ways(client, server, number)
+
+
+def promise(host: Host, seconds: float) -> None:
+    """The eBPF side takes the host's daemon for alive so long."""
+    sizes = {"settings": SETTINGS.size, "counters": COUNTERS.size * libbpf.processors(), "watches": WATCH.size}
+    maps = []
+    for name, size in sizes.items():
+        fd = libbpf.open_pin(leaks.pins(host) / name)
+        assert fd is not None
+        maps.append(libbpf.Map(fd, TUPLE.size if name == "watches" else 4, size))
+    Switchboard(*maps).promise(seconds)
+
+
+@in_sandbox
+def test_a_program_that_begins_to_write_while_its_peer_does_not_answer() -> None:
+    """Nothing is in flight before, and the address is still there.  A kernel that is told that its segments are dropped
+    tries 15 times, each half a second, and gives up (tcp_send_probe0)."""
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        for number, version in enumerate(lab.VERSIONS):
+            lab.connect(client, server, version)
+            lab.both_ways(client, server, number)
+            lab.until(lambda number=number: client("unacknowledged", number) == 0, "nothing is in flight")  # type: ignore[misc]
+            place.add(place.one, version, 11)
+        worker = place.daemons["two"].worker
+        os.kill(worker, signal.SIGSTOP)
+        promise(place.two, 60)  # else its kernel would answer in the daemon's place, by RST
+        for version in lab.VERSIONS:
+            place.daemons["one"].ask(do="migrate", to=lab.address(version, 11))
+        place.daemons["one"].wait_event("migrating", 2)
+        for number in range(2):
+            assert client("send", number, 84) == 84
+        time.sleep(9)
+        os.kill(worker, signal.SIGCONT)
+        place.daemons["one"].wait_event("migrated", 2)
+        for number in range(2):
+            assert server("receive", number, 84) == "right"
+            lab.both_ways(client, server, number)
+
+
+@in_sandbox
+def test_the_new_address_goes_while_a_bound_socket_is_being_rebound() -> None:
+    """Its port is bound by then, and cannot be bound again: it goes back with what it has."""
+    with lab.lab(module="tests.linux.odd") as place:
+        client, server = lab.talkers(place)
+        lab.connect(client, server, 4, source=lab.address(4, 1))
+        lab.both_ways(client, server, 0)
+        place.add(place.one, 4, 11)
+        orders_file("one").write_text(f"lose:{lab.address(4, 11)}/24@one-eth0 bound")
+        place.daemons["one"].ask(do="migrate", to=lab.address(4, 11))
+        place.daemons["one"].wait_event("rebind-failed")
+        assert not orders_file("one").exists()
+        place.replace(place.one, 4, 1, 12)
+        place.daemons["one"].wait_event("migrated")
+        lab.both_ways(client, server, 0)

@@ -30,6 +30,12 @@
 #define TS_KIND 8
 #define TS_LENGTH 10
 #define OPTIONS_MAX 40
+/*
+ * A packet that goes to no interface is gone, and its sender believes that it was sent.  Told of a drop, the kernel's
+ * TCP counts the try against the connection, twice a second, and gives it up after 15 (tcp_send_probe0): a program
+ * that begins to write in an absence would lose its connection within 8 s.
+ */
+#define NO_INTERFACE 0x7fffffff
 
 /* Connections that have had to leave their place, or have been put here by the daemon.  The others: places.h. */
 struct {
@@ -765,7 +771,7 @@ static __always_inline int out(struct __sk_buff *skb, __u32 l2)
 	if (!now || !parse(skb, l2, 0, now, &segment))
 		return TC_ACT_UNSPEC;
 	if ((watch_flags(now, &segment.tuple) & WATCH_MUTE_OUT) && alive(now) && skb->mark != HANDSHAKE_MARK)
-		return TC_ACT_SHOT;
+		return bpf_redirect(NO_INTERFACE, 0);
 	if (segment.flags & SYN_FLAG)
 		return syn_out(skb, now, &segment);
 	if (segment.flags & RST_FLAG && segment.tuple.local_port == now->guarded && alive(now))
