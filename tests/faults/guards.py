@@ -19,7 +19,6 @@ from scenarios.mobility import MobilityScenario
 from scenarios.verdict import Check
 from topologies.crossroads import Crossroads
 
-
 UNHURRIED_BPS = BRAKE_BPS // 2
 """Several of these runs share a machine: the transfer must outlast the attacks all the same, or the run is invalid."""
 
