@@ -64,7 +64,7 @@ def table(found: dict[Job, Shown]) -> str:
 
 
 def _wanted(job: Job, name: str) -> bool:
-    return job.planted is not None and any(name.startswith(wanted) for wanted in job.planted.red)
+    return job.planted is not None and any(name.startswith(tuple(wanted.split(" | "))) for wanted in job.planted.red)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 ITSELF = "the run itself: "
 """In front of what a run says that could not come to its end."""
 STALLED = ITSELF + "ProgramError: curl has"
+RESET_SEEN = f"{STALLED} | {ITSELF}ProgramError: the server's kernel has no connection to the old address any more"
 SLOW = STALLED + " received only"
 UPLOAD_STALLED = ITSELF + "ProgramError: upload, the mobile moves does not end"
 NOT_MOVED = ITSELF + "ProgramError: connections have not moved"
@@ -33,6 +34,6 @@ class Fault:
     """One of `guards.GUARDS`: the scenario, or the part of it, that must go red."""
     red: tuple[str, ...]
     """Checks that must be red: beginnings of their names.  Where the fault keeps the run from coming to its end there
-    are none: the beginning of what the run itself says then."""
+    are none: the beginning of what the run itself says then.  " | " stands between what may be said instead."""
     quick: bool = False
     """Part of the test suite; the others are of `python -m tests.faults` only."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migrate.core import admission, answering, machine, moving, rules
 from migrate.daemon.service import Service
-from tests.faults.fault import NO_EVENT_OF_MOBILE, NO_EVENT_OF_SERVER, NOT_MOVED, SLOW, STALLED, Fault
+from tests.faults.fault import NO_EVENT_OF_MOBILE, NO_EVENT_OF_SERVER, NOT_MOVED, RESET_SEEN, SLOW, STALLED, Fault
 
 _RESET = '[__import__("migrate.core").core.Reset()]'
 _ANSWER_RST = (
@@ -137,7 +137,7 @@ FAULTS = [
         "in MIGRATE_WAIT further RSTs are ignored",
         ((machine._ignore, "return []", f'return {_RESET} if type(event).__name__ == "Rst" else []'),),
         "reassigned: back",
-        (STALLED,),
+        (RESET_SEEN,),
     ),
     Fault(
         "a RST is answered in MIGRATE_WAIT",
