@@ -135,29 +135,41 @@ class Registry:
     def by_token(self, token: bytes) -> list[Managed] | None:
         """The connections of that token: one, none, or two where both ends are on this host.  None where it may be that
         of a new connection, which will be known in a moment."""
-        found = [managed for pair in self._tokens.lookup(token) if (managed := self._present(pair))]
+        found = self._named(token)
         if found or self._switchboard.counters()[0] == self._indexed_at:
             return found
         began = time.monotonic()
         if began < self._index_again:
             return None
         self._index()
-        found = [managed for pair in self._tokens.lookup(token) if (managed := self._present(pair))]
+        found = self._named(token)
         took = time.monotonic() - began
         self._index_again = began + took / INDEX_SHARE
         return found
 
-    def _present(self, pair: FourTuple) -> Managed | None:
-        return self.find(pair) if self._table.get(pair) else None
+    def _named(self, token: bytes) -> list[Managed]:
+        """Those of that token that are still there.  The others would hide one that has come back to this host."""
+        found = []
+        for pair in self._tokens.lookup(token):
+            managed = self.find(pair) if self._table.get(pair) else None
+            if managed:
+                found.append(managed)
+            else:
+                self._forget_token(pair)
+        return found
+
+    def _forget_token(self, pair: FourTuple) -> None:
+        self._tokens.remove(pair)
+        self._indexed.pop(pair, None)
+        if pair in self._proved:
+            self._proofs.remove(self._proved.pop(pair)[0])
 
     def _index(self) -> None:
         """Gives connections without a token one."""
         self._indexed_at, _ = self._switchboard.counters()
         present = {pair: negotiated for pair, negotiated, _ in self._table}
         for pair in self._indexed.keys() - present.keys():
-            self._tokens.remove(pair)
-            self._unprove(pair)
-            del self._indexed[pair]
+            self._forget_token(pair)
         for pair, negotiated in present.items():
             if self._indexed.get(pair) != negotiated:
                 self._indexed[pair] = negotiated
@@ -175,10 +187,6 @@ class Registry:
     def _prove(self, pair: FourTuple, negotiated: Negotiated, name: bytes, accepted: int) -> None:
         self._proofs.put(name, accepted, negotiated.ni, negotiated.na, self._keyring.secret(negotiated))
         self._proved[pair] = (name, accepted)
-
-    def _unprove(self, pair: FourTuple) -> None:
-        if pair in self._proved:
-            self._proofs.remove(self._proved.pop(pair)[0])
 
     def __contains__(self, tuple_: FourTuple) -> bool:
         """Has this connection moved, or is it about to?"""

@@ -89,7 +89,8 @@ class Options:
 
     @classmethod
     def of(cls, sock: socket.socket) -> Self:
-        """Of a connected socket of this process."""
+        """Of a connection that this process has accepted.  Of one that it has taken over they are `Taken.options`: its
+        kernel leaves room for timestamps that are not sent."""
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
         options, scales = _INFO.unpack_from(info)
         (mss,) = _NUMBER.unpack_from(info, _SND_MSS)
@@ -108,12 +109,13 @@ class Taken:
 
     position: offset in the server's stream (0 is its first byte) of the next byte to send, that is, how many bytes the
     client has; received: offset in the client's stream of the next byte to receive.  Both modulo 2^32, as TCP counts.
-    secrets: with the counts as they are now."""
+    secrets: with the counts as they are now; options: what it was built with, for the next replica."""
 
     sock: socket.socket
     position: int
     received: int
     secrets: Secrets
+    options: Options
 
 
 async def export(pair: FourTuple) -> Secrets:
@@ -166,7 +168,7 @@ async def take_over(
         raise
     position = seq.add(said["snd_nxt"], -secrets.na - 1)
     received = seq.add(said["rcv_nxt"], -secrets.ni - 1)
-    return Taken(sock, position, received, _secrets(said))
+    return Taken(sock, position, received, _secrets(said), options)
 
 
 def drop(sock: socket.socket) -> None:

@@ -77,12 +77,14 @@ class Server:
 
     async def export(self, number: int) -> dict[str, Any]:
         """What a replica needs, as JSON has it."""
-        sock = self._sockets[number]
-        pair = takeover.pair_of(sock)
+        return await self.moved(number) | {"options": dataclasses.asdict(Options.of(self._sockets[number]))}
+
+    async def moved(self, number: int) -> dict[str, Any]:
+        """Of that, what changes when the client moves."""
+        pair = takeover.pair_of(self._sockets[number])
         secrets = dataclasses.asdict(await takeover.export(pair))
         secrets["k"] = secrets["k"].hex()
-        client = [str(pair.remote_ip), pair.remote_port]
-        return {"secrets": secrets, "client": client, "options": dataclasses.asdict(Options.of(sock))}
+        return {"secrets": secrets, "client": [str(pair.remote_ip), pair.remote_port]}
 
     async def take_over(self, soft: dict[str, Any], tries: int = 3, count: int | None = None) -> Any:
         """(number, position, received, soft state of now, seconds), or why not.  `count`: as if it knew of so many
@@ -104,7 +106,7 @@ class Server:
             "number": number,
             "position": taken.position,
             "received": taken.received,
-            "soft": soft | {"secrets": now},
+            "soft": soft | {"secrets": now, "options": dataclasses.asdict(taken.options)},
             "seconds": took,
         }
 

@@ -2,7 +2,7 @@
 
     client  10.0.N.1, fd00:N::1 ── N ── 10.0.N.2, fd00:N::2   sA (N=1), sB (2), sC (3)
 
-The client speaks from its address on sA's link; the others know their way to it.
+The client speaks from its address on sA's link; the others reach all its addresses by their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from scenarios.programs import Download
-from tests.failover.replica import length
 from tests.linux.lab import OUT, PATIENCE_SECONDS, ROOT, Daemon, Talker, clear, until
 from topologies.links import Veth
 from topologies.network import LabTopo, Network
@@ -81,13 +80,9 @@ class Stage:
     daemons: dict[str, Daemon]
     replicas: dict[str, Replica]
 
-    def curl(self, version: int, target: Path) -> Download:
-        """A download from sA; the object's name does not matter."""
-        return Download(self.client, address(version, 1, 2), "object", target, port=PORT)
-
-    def accepted(self, version: int, target: Path) -> tuple[Download, int, dict[str, Any]]:
+    def accepted(self, version: int, target: Path, port: int = PORT) -> tuple[Download, int, dict[str, Any]]:
         """A download that sA has accepted, whose request it has read, and its soft state."""
-        download = self.curl(version, target)
+        download = Download(self.client, address(version, 1, 2), "object", target, port=port)
         number = self.replicas["sA"]("accept")
         assert bytes.fromhex(self.replicas["sA"]("read", number)).startswith(b"GET /object")
         return download, number, self.replicas["sA"]("export", number)
@@ -104,9 +99,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(
-    version: int = 4, servers: tuple[str, ...] = SERVERS[:2], rate_bps: float | None = None, delay_s: float = 0.0
-) -> Iterator[Stage]:
+def stage(version: int = 4, servers: tuple[str, ...] = SERVERS[:2], rate_bps: float | None = None) -> Iterator[Stage]:
     """`rate_bps` is of each link."""
     OUT.mkdir(exist_ok=True)
     topo = LabTopo()
@@ -134,10 +127,9 @@ def _furnish(client: Host, servers: dict[str, Host]) -> None:
         nodad = " nodad" if version == 6 else ""
         for link, host in enumerate(servers.values(), 1):
             for end, one, device in ((1, client, f"client-{host.name}"), (2, host, f"{host.name}-eth0")):
-                one.ip_batch(version, [f"address add {address(version, link, end)}/{LENGTH[version]} dev {device}{nodad}"])
-            if link > 1:
-                net = "10.0.1.0/24" if version == 4 else "fd00:1::/64"
-                host.ip_batch(version, [f"route add {net} via {address(version, link, 1)}"])
+                where = f"{address(version, link, end)}/{LENGTH[version]}"
+                one.ip_batch(version, [f"address add {where} dev {device}{nodad}"])
+            host.ip_batch(version, [f"route add default via {address(version, link, 1)}"])
     for host in (client, *servers.values()):
         for interface in ("all", "default"):
             host.sysctl(f"net.ipv4.conf.{interface}.rp_filter", 0)
@@ -145,7 +137,3 @@ def _furnish(client: Host, servers: dict[str, Host]) -> None:
     for host in servers.values():
         client.sysctl(f"net.ipv4.conf.client-{host.name}.rp_filter", 0)
     client.sysctl("net.ipv4.conf.all.promote_secondaries", 1)
-
-
-def wanted(size: int) -> int:
-    return length(size)
