@@ -63,10 +63,23 @@ class Nginx:
     PORT = 8080
 
     def __init__(
-        self, host: Host, root: Path, work: Path, *, more: str = "", servers: str = "", error_level: str = "error"
+        self,
+        host: Host,
+        root: Path,
+        work: Path,
+        *,
+        more: str = "",
+        servers: str = "",
+        error_level: str = "error",
+        loopback: int | None = None,
     ) -> None:
         """`more`: lines for its server block; `servers`: further server blocks; `error_level` as in its error_log
-        directive (a reset by the peer is told from "info" on)."""
+        directive (a reset by the peer is told from "info" on); `loopback`: it listens on 127.0.0.1 only, at this
+        port."""
+        port = loopback or self.PORT
+        listen = f"listen {port} backlog=4096; listen [::]:{port} backlog=4096;"
+        if loopback:
+            listen = f"listen 127.0.0.1:{port} backlog=4096;"
         configuration, self.log = work / "nginx.conf", work / "nginx.log"
         configuration.write_text(
             f"""daemon off;
@@ -81,7 +94,7 @@ http {{
     uwsgi_temp_path {work}/uwsgi; scgi_temp_path {work}/scgi;
     sendfile on;
     keepalive_timeout 3600; send_timeout 3600;
-    server {{ listen {self.PORT} backlog=4096; listen [::]:{self.PORT} backlog=4096; root {root}; {more} }}
+    server {{ {listen} root {root}; {more} }}
 {servers}}}
 """
         )
@@ -89,7 +102,7 @@ http {{
             ["nginx", "-p", work, "-e", self.log, "-c", configuration], stderr=subprocess.DEVNULL
         )
         end = time.monotonic() + READY_SECONDS
-        while str(self.PORT) not in host.run(["ss", "-Htln", "sport", "=", f":{self.PORT}"]).stdout:
+        while str(port) not in host.run(["ss", "-Htln", "sport", "=", f":{port}"]).stdout:
             if self._process.poll() is not None or time.monotonic() > end:
                 raise ProgramError(f"nginx on {host.name} does not start: {_last_line(self.log)}")
             time.sleep(0.02)

@@ -1,0 +1,184 @@
+"""What all cases of `failover` are played on: the topology, nginx and `migrated` everywhere, and, for each case, wedges
+and captures of its own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scenarios.base import Context
+from scenarios.following import Follower
+from scenarios.programs import Download, Migrated, Nginx, ProgramError, checksum, random_file, wait_until_closed
+from scenarios.replicas import BACKEND_PORT, Monitor, Wedge, group_key
+from scenarios.verdict import Invalid
+from topologies.failover import Failover
+from topologies.measure import LinkNotAsDeclared
+from topologies.nodes import Host
+from topologies.profiles import PROFILES
+
+PATIENCE_SECONDS = 40.0
+OBJECTS = {"object": 400_000, "second": 150_000, "padded/object": 60_000, "chunked/object": 400_000}
+DIFFERING = "differing"
+"""An object that is another one on each replica."""
+DIFFERING_BYTES = 400_000
+MODIFIED = 1_000_000_000
+"""When the objects were last changed, seconds since 1970: Debian's nginx makes an entity tag of this and the length."""
+_PAD = "x" * 3000
+_PADDED = f"location /padded/ {{ {' '.join(f'add_header X-Pad-{number} {_PAD};' for number in range(8))} }}"
+_CHUNKED = "location /chunked/ { ssi on; ssi_types *; }"
+
+
+@dataclass
+class Stage:
+    """The topology and its programs, running."""
+
+    context: Context
+    topology: Failover
+    round_trip: float
+    """Seconds, of small packets between the router and the client, measured beforehand."""
+    daemons: dict[str, Migrated]
+    wanted: dict[str, str]
+    """SHA-256 of the objects, by name."""
+    nginx: dict[str, Nginx]
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        return {name: self.topology.address(name) for name in self.topology.hosts}
+
+    def content(self, name: str, replica: str = "sA") -> Path:
+        """An object's file, as this replica has it."""
+        return self.context.out / f"{replica}-www" / name
+
+    @contextmanager
+    def case(
+        self, name: str, replicas: Sequence[str] = ("sA", "sB"), *options: str, own: dict[str, Sequence[str]] | None = None
+    ) -> Iterator[Case]:
+        """Wedges on these replicas (with `options`, and each with its `own`), and captures of what happens."""
+        out = self.context.out / name
+        out.mkdir()
+        with ExitStack() as ending:
+            case = Case(self, name, out, tuple(replicas), ending)
+            for replica in replicas:
+                case.start(replica, *options, *(own or {}).get(replica, ()))
+            captures = self.topology.capture(out)
+            yield case
+            wait_until_closed([self.topology.client], PATIENCE_SECONDS)
+            for capture in captures.values():
+                capture.stop()
+        case.look()
+
+
+@dataclass
+class Case:
+    """One of them, running."""
+
+    stage: Stage
+    name: str
+    out: Path
+    replicas: tuple[str, ...]
+    _ending: ExitStack
+    wedges: dict[str, Wedge] = field(default_factory=dict)
+    monitor: Monitor | None = None
+    daemon_events: dict[str, Follower] = field(init=False)
+    began_at: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        self.daemon_events = {name: Follower(daemon.events) for name, daemon in self.stage.daemons.items()}
+
+    @property
+    def topology(self) -> Failover:
+        return self.stage.topology
+
+    def step(self, text: str) -> None:
+        self.stage.context.step(f"{self.name}: {text}")
+
+    def start(self, replica: str, *options: str) -> Wedge:
+        """Its wedge."""
+        members = {name: self.stage.addresses[name] for name in self.replicas}
+        wedge = Wedge(self.topology.replicas[replica], members, self.out, group_key(self.out), *options)
+        self._ending.callback(wedge.stop)
+        self.wedges[replica] = wedge
+        return wedge
+
+    def watch(self, *servers: str, path: str = "second") -> Monitor:
+        """The health monitor, which asks these servers for an object and tells all."""
+        members = {name: self.stage.addresses[name] for name in self.replicas}
+        host = self.topology.monitor
+        checked = {name: members[name] for name in servers}
+        self.monitor = Monitor(host, checked, members, self.out, group_key(self.out), path)
+        self._ending.callback(self.monitor.stop)
+        return self.monitor
+
+    def download(self, name: str, *options: str, server: str = "sA", as_: str = "") -> Download:
+        """An unmodified curl at the client."""
+        target = self.out / (as_ or name.replace("/", "-"))
+        return Download(self.topology.client, self.stage.addresses[server], name, target, *options)
+
+    def wait(self, replica: str, event: str, patience: float = PATIENCE_SECONDS) -> float:
+        """Until a wedge has told this event; when, in seconds since 1970."""
+        return self.wedges[replica].events.wait_for(lambda told: told.event == event, patience).time
+
+    def waiting(self, host: str) -> None:
+        """Until a connection of this host's daemon is in MIGRATE_WAIT."""
+        self.daemon_events[host].wait_for(
+            lambda told: told.event == "waiting", PATIENCE_SECONDS, since=self.began_at
+        )
+
+    def wait_any(self, event: str, patience: float = PATIENCE_SECONDS) -> str:
+        """Until one of the wedges has told it; which."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            for name, wedge in self.wedges.items():
+                wedge.events.look()
+                if any(told.event == event for told in wedge.events.told):
+                    return name
+            time.sleep(0.002)
+        raise ProgramError(f"no wedge has told '{event}' after {patience:g} s")
+
+    def look(self) -> None:
+        """Reads what the programs have told since."""
+        for program in (*self.wedges.values(), *((self.monitor,) if self.monitor else ())):
+            program.events.look()
+        for events in self.daemon_events.values():
+            events.look()
+
+
+@contextmanager
+def stage_of(context: Context) -> Iterator[Stage]:
+    """Builds it, with all objects on all replicas."""
+    context.step("building the topology")
+    with Failover(ip=6 if context.ip == 6 else 4, profile=PROFILES[context.profile]) as topology:
+        context.step("measuring the links")
+        try:
+            measured = topology.measure()
+        except LinkNotAsDeclared as cause:
+            raise Invalid(str(cause)) from None
+        wanted, nginx = {}, {}
+        seeds = {name: context.random.getrandbits(32) for name in (*OBJECTS, *topology.replicas)}
+        for name, host in topology.replicas.items():
+            wanted, nginx[name] = _serve(context, host, seeds)
+        daemons = {name: Migrated(host, context.out) for name, host in topology.hosts.items() if name != "mon"}
+        yield Stage(context, topology, measured["client"].small_round_trip_s, daemons, wanted, nginx)
+        for daemon in daemons.values():
+            daemon.stop()
+
+
+def _serve(context: Context, host: Host, seeds: dict[str, int]) -> tuple[dict[str, str], Nginx]:
+    from random import Random
+
+    root, work = context.out / f"{host.name}-www", context.out / f"{host.name}-nginx"
+    work.mkdir()
+    sums = {}
+    for name, size in OBJECTS.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sums[name] = random_file(path, size, Random(seeds[name]))
+        os.utime(path, (MODIFIED, MODIFIED))
+    own = list(seeds).index(host.name)
+    random_file(root / DIFFERING, DIFFERING_BYTES, Random(seeds[host.name]))
+    os.utime(root / DIFFERING, (MODIFIED + own, MODIFIED + own))
+    return sums, Nginx(host, root, work, more=f"{_PADDED} {_CHUNKED}", loopback=BACKEND_PORT)
