@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 from scenarios.base import Context
+from scenarios.failover_seen import Received, Seen
 from scenarios.following import Follower
-from scenarios.programs import Download, Migrated, Nginx, ProgramError, checksum, random_file, wait_until_closed
-from scenarios.replicas import BACKEND_PORT, Monitor, Wedge, group_key
+from scenarios.programs import Download, Migrated, Nginx, ProgramError, random_file, wait_until_closed
+from scenarios.replicas import BACKEND_PORT, Monitor, Wedge, at, group_key
 from scenarios.verdict import Invalid
 from topologies.failover import Failover
 from topologies.measure import LinkNotAsDeclared
@@ -25,6 +27,7 @@ OBJECTS = {"object": 400_000, "second": 150_000, "padded/object": 60_000, "chunk
 DIFFERING = "differing"
 """An object that is another one on each replica."""
 DIFFERING_BYTES = 400_000
+SEND_BUFFER = "4096 65536 65536"
 MODIFIED = 1_000_000_000
 """When the objects were last changed, seconds since 1970: Debian's nginx makes an entity tag of this and the length."""
 _PAD = "x" * 3000
@@ -54,19 +57,18 @@ class Stage:
         return self.context.out / f"{replica}-www" / name
 
     @contextmanager
-    def case(
-        self, name: str, replicas: Sequence[str] = ("sA", "sB"), *options: str, own: dict[str, Sequence[str]] | None = None
-    ) -> Iterator[Case]:
-        """Wedges on these replicas (with `options`, and each with its `own`), and captures of what happens."""
+    def case(self, name: str, replicas: Sequence[str] = ("sA", "sB"), **options: Sequence[str]) -> Iterator[Case]:
+        """Wedges on these replicas, each with the options under its name, and captures of what happens."""
         out = self.context.out / name
         out.mkdir()
         with ExitStack() as ending:
             case = Case(self, name, out, tuple(replicas), ending)
             for replica in replicas:
-                case.start(replica, *options, *(own or {}).get(replica, ()))
-            captures = self.topology.capture(out)
+                case.start(replica, *options.get(replica, ()))
+            captures = self.topology.capture(out, ("client", *replicas))
             yield case
-            wait_until_closed([self.topology.client], PATIENCE_SECONDS)
+            if case.closes:
+                wait_until_closed([self.topology.client], PATIENCE_SECONDS)
             for capture in captures.values():
                 capture.stop()
         case.look()
@@ -83,6 +85,10 @@ class Case:
     _ending: ExitStack
     wedges: dict[str, Wedge] = field(default_factory=dict)
     monitor: Monitor | None = None
+    curl: Download | None = None
+    """The one that the case is about."""
+    closes: bool = True
+    """False where the client ends a connection whose server is dead: its kernel goes on asking for a while."""
     daemon_events: dict[str, Follower] = field(init=False)
     began_at: float = field(default_factory=time.time)
 
@@ -104,19 +110,67 @@ class Case:
         self.wedges[replica] = wedge
         return wedge
 
-    def watch(self, *servers: str, path: str = "second") -> Monitor:
-        """The health monitor, which asks these servers for an object and tells all."""
+    def watch(self) -> Monitor:
+        """The health monitor, which asks all replicas of the case for an object and tells all of them."""
         members = {name: self.stage.addresses[name] for name in self.replicas}
-        host = self.topology.monitor
-        checked = {name: members[name] for name in servers}
-        self.monitor = Monitor(host, checked, members, self.out, group_key(self.out), path)
+        self.monitor = Monitor(self.topology.monitor, members, members, self.out, group_key(self.out), "second")
         self._ending.callback(self.monitor.stop)
         return self.monitor
 
+    def wait_for_verdict(self, server: str) -> None:
+        """Until the monitor has called a server dead."""
+        assert self.monitor is not None
+        self.monitor.events.wait_for(lambda told: (told.event, told.state) == ("dead", server), PATIENCE_SECONDS)
+
+    def wait_for_file(self, name: str, size: int) -> None:
+        """Until the client has so many bytes of an object."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        path = self.target(name)
+        while not path.exists() or path.stat().st_size < size:
+            if time.monotonic() > end:
+                raise ProgramError(f"the client has not received all of {name} after {PATIENCE_SECONDS:g} s")
+            time.sleep(0.005)
+
+    def wait_for_loss(self) -> None:
+        """Until a rule of the WAN has lost something."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not any(rule["fired"] for rule in self.topology.wan.state()["rules"]):
+            if time.monotonic() > end:
+                raise ProgramError(f"nothing was lost after {PATIENCE_SECONDS:g} s")
+            time.sleep(0.002)
+
+    def target(self, name: str) -> Path:
+        """Where an object that is downloaded goes."""
+        return self.out / name.replace("/", "-")
+
     def download(self, name: str, *options: str, server: str = "sA", as_: str = "") -> Download:
         """An unmodified curl at the client."""
-        target = self.out / (as_ or name.replace("/", "-"))
-        return Download(self.topology.client, self.stage.addresses[server], name, target, *options)
+        return Download(self.topology.client, self.stage.addresses[server], name, self.target(as_ or name), *options)
+
+    def url(self, name: str, server: str = "sA") -> str:
+        return f"http://{at(self.stage.addresses[server], 8080)}/{name}"
+
+    def received(self, name: str, part: slice = slice(None)) -> Received:
+        """What is there of an object, beside what should be: `part` of it as sA has it."""
+        right = self.stage.content(name).read_bytes()[part]
+        path = self.target(name)
+        return Received.of(name, right, path.read_bytes() if path.exists() else b"")
+
+    def seen(self, exit_status: int, received: Sequence[Received], pronounced_at: float = 0.0) -> Seen:
+        """All that judging needs beside the captures; to be called when the case is over."""
+        self.look()
+        return Seen(
+            case=self.name,
+            round_trip=self.stage.round_trip,
+            names={address: name for name, address in self.stage.addresses.items()},
+            wedges={name: tuple(wedge.events.told) for name, wedge in self.wedges.items()},
+            monitor=tuple(self.monitor.events.told) if self.monitor else (),
+            began_at=self.began_at,
+            daemons={name: tuple(events.told) for name, events in self.daemon_events.items()},
+            exit_status=exit_status,
+            received=tuple(received),
+            pronounced_at=pronounced_at,
+        )
 
     def wait(self, replica: str, event: str, patience: float = PATIENCE_SECONDS) -> float:
         """Until a wedge has told this event; when, in seconds since 1970."""
@@ -124,9 +178,7 @@ class Case:
 
     def waiting(self, host: str) -> None:
         """Until a connection of this host's daemon is in MIGRATE_WAIT."""
-        self.daemon_events[host].wait_for(
-            lambda told: told.event == "waiting", PATIENCE_SECONDS, since=self.began_at
-        )
+        self.daemon_events[host].wait_for(lambda told: told.event == "waiting", PATIENCE_SECONDS, since=self.began_at)
 
     def wait_any(self, event: str, patience: float = PATIENCE_SECONDS) -> str:
         """Until one of the wedges has told it; which."""
@@ -157,7 +209,11 @@ def stage_of(context: Context) -> Iterator[Stage]:
             measured = topology.measure()
         except LinkNotAsDeclared as cause:
             raise Invalid(str(cause)) from None
-        wanted, nginx = {}, {}
+        for host in topology.replicas.values():
+            # Else all that is left of an object would be in the send buffer of a server that dies.
+            host.sysctl("net.ipv4.tcp_wmem", SEND_BUFFER)
+        wanted: dict[str, str] = {}
+        nginx: dict[str, Nginx] = {}
         seeds = {name: context.random.getrandbits(32) for name in (*OBJECTS, *topology.replicas)}
         for name, host in topology.replicas.items():
             wanted, nginx[name] = _serve(context, host, seeds)
@@ -168,8 +224,6 @@ def stage_of(context: Context) -> Iterator[Stage]:
 
 
 def _serve(context: Context, host: Host, seeds: dict[str, int]) -> tuple[dict[str, str], Nginx]:
-    from random import Random
-
     root, work = context.out / f"{host.name}-www", context.out / f"{host.name}-nginx"
     work.mkdir()
     sums = {}

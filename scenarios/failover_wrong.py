@@ -8,10 +8,13 @@ its last flight are lost, so that all it has sent has arrived, and it does not k
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
-from scenarios.failover_stage import PATIENCE_SECONDS, Case
+from scenarios import failover_checks as checks
+from scenarios.failover_deaths import trace
+from scenarios.failover_stage import PATIENCE_SECONDS, Stage
+from scenarios.failover_traces import draw, judged
 from scenarios.programs import Download, ProgramError
+from scenarios.verdict import Check
 from topologies.failover import Failover
 
 LOSSES_FROM_BYTES = 30_000
@@ -19,36 +22,40 @@ SETTLED_ROUND_TRIPS = 1.3
 """Without a further acknowledgement for so long, all that was on its way has arrived."""
 
 
-@dataclass(frozen=True)
-class Wrong:
-    """Times in seconds since 1970."""
-
-    pronounced_at: float
-    exit_status: int
-    lost: int
-    """Acknowledgements."""
+MSS = {4: 1460, 6: 1440}
+"""Bytes of a full segment without options."""
 
 
-def happen(case: Case) -> Wrong:
-    topology = case.topology
+def pronounced(stage: Stage) -> list[Check]:
+    """Slide 30, line for line."""
+    topology, context = stage.topology, stage.context
     # The deck's kernel knew no tail loss probe (RFC 8985), which would send a new segment where it retransmits.
     topology.replicas["sA"].sysctl("net.ipv4.tcp_early_retrans", 0)
-    case.step("downloading from sA")
-    download = case.download("object")
-    case.wedges["sB"].wait_until_known(PATIENCE_SECONDS)
-    topology.part("sA", ["sB", "mon"])
-    download.wait_for(LOSSES_FROM_BYTES, PATIENCE_SECONDS)
-    topology.wan.add_rule("drop ack 1- toward router")
-    lost = _settled(topology, download, case.stage.round_trip)
-    case.step("pronouncing sA dead, which it is not")
-    pronounced_at = case.wedges["sB"].pronounce("sA")
-    case.wait("sB", "taken-over")
-    topology.wan.clear_rules()
-    case.waiting("sA")
-    case.step("downloading from sB")
-    status = download.finish(PATIENCE_SECONDS)
-    topology.rejoin("sA", ["sB", "mon"])
-    return Wrong(pronounced_at, status, lost)
+    with stage.case("wrong") as case:
+        case.step("downloading from sA")
+        download = case.download("object")
+        case.wedges["sB"].wait_until_known(PATIENCE_SECONDS)
+        topology.part("sA", ["sB", "mon"])
+        try:
+            download.wait_for(LOSSES_FROM_BYTES, PATIENCE_SECONDS)
+            topology.wan.add_rule("drop ack 1- toward router")
+            lost = _settled(topology, download, stage.round_trip)
+            case.step("pronouncing sA dead, which it is not")
+            pronounced_at = case.wedges["sB"].pronounce("sA")
+            case.wait("sB", "taken-over")
+            topology.wan.clear_rules()
+            case.waiting("sA")
+            case.step("downloading from sB")
+            status = download.finish(PATIENCE_SECONDS)
+        finally:
+            topology.rejoin("sA", ["sB", "mon"])
+        case.wait("sA", "taken-by-another")
+    context.report("wrong: acknowledgements lost by script", lost)
+    seen = case.seen(status, [case.received("object")], pronounced_at)
+    at = trace(case)
+    judgement = judged(at, stage.round_trip)
+    draw(case.out, judgement, seen, f"failover, profile {context.profile}, IPv{context.ip}, at the client")
+    return checks.wrong(context, seen, judgement, at.streams, at.keys, MSS[context.ip])
 
 
 def _settled(topology: Failover, download: Download, round_trip: float) -> int:

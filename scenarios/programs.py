@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -106,6 +108,10 @@ http {{
             if self._process.poll() is not None or time.monotonic() > end:
                 raise ProgramError(f"nginx on {host.name} does not start: {_last_line(self.log)}")
             time.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the master and the worker."""
+        os.killpg(self._process.pid, number)
 
 
 class PythonServer:

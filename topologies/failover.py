@@ -118,12 +118,9 @@ class Failover:
             }
             return {name: future.result() for name, future in pending.items()}
 
-    def capture(self, directory: Path) -> dict[str, Capture]:
-        """Capture at the client and at each replica, into `directory`/NAME.pcap."""
-        return {
-            name: self.hosts[name].capture(f"{name}-eth0", directory / f"{name}.pcap")
-            for name in ("client", *self.replicas)
-        }
+    def capture(self, directory: Path, names: Sequence[str] = ("client", *REPLICAS)) -> dict[str, Capture]:
+        """Capture at these hosts, into `directory`/NAME.pcap."""
+        return {name: self.hosts[name].capture(f"{name}-eth0", directory / f"{name}.pcap") for name in names}
 
     def stop(self) -> None:
         """Take everything down. Idempotent."""
