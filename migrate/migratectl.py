@@ -25,6 +25,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     commands.add_parser("events", help="follow the daemon's events until interrupted")
     dead = commands.add_parser("dead", help="tell the support group of this host's wedge that a server is dead")
     dead.add_argument("server", metavar="NAME", help="the server's name in the group")
+    dead.add_argument("--here", action="store_true", help="tell only this host's wedge, which then takes over alone")
     commands.add_parser("wedge", help="what this host's wedge serves, and what it knows of the others")
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -71,12 +72,12 @@ def main(argv: list[str] | None = None) -> int:
     if os.geteuid() != 0:
         print("migratectl needs root: start it with sudo", file=sys.stderr)
         return 1
-    request = {"do": arguments.command}
+    request: dict[str, Any] = {"do": arguments.command}
     if arguments.command == "migrate":
         request |= {"to": arguments.to} | ({"connection": arguments.connection} if arguments.connection else {})
     of_wedge = arguments.command in ("dead", "wedge")
     if arguments.command == "dead":
-        request["server"] = arguments.server
+        request |= {"server": arguments.server, "here": arguments.here}
     elif arguments.command == "wedge":
         request["do"] = "status"
     try:

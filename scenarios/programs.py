@@ -72,12 +72,13 @@ class Nginx:
         *,
         more: str = "",
         servers: str = "",
+        main: str = "",
         error_level: str = "error",
         loopback: int | None = None,
     ) -> None:
-        """`more`: lines for its server block; `servers`: further server blocks; `error_level` as in its error_log
-        directive (a reset by the peer is told from "info" on); `loopback`: it listens on 127.0.0.1 only, at this
-        port."""
+        """`more`: lines for its server block; `servers`: further server blocks; `main`: lines outside of all blocks;
+        `error_level` as in its error_log directive (a reset by the peer is told from "info" on); `loopback`: it
+        listens on 127.0.0.1 only, at this port."""
         port = loopback or self.PORT
         listen = f"listen {port} backlog=4096; listen [::]:{port} backlog=4096;"
         if loopback:
@@ -89,6 +90,7 @@ user root;
 worker_processes 1;
 pid {work}/nginx.pid;
 error_log {self.log} {error_level};
+{main}
 events {{ worker_connections 4096; }}
 http {{
     access_log off;
@@ -112,6 +114,11 @@ http {{
     def signal(self, number: signal.Signals) -> None:
         """To the master and the worker."""
         os.killpg(self._process.pid, number)
+
+    def stop(self) -> None:
+        """Ends it at once, and its connections with it."""
+        self._process.terminate()
+        self._process.wait(READY_SECONDS)
 
 
 class PythonServer:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from migrate.core import FourTuple, Gone, Move, Notice, Position, Rebind, State, keys, rules, seq
-from migrate.core.keys import SECRET_BYTES
+from migrate.core.keys import SECRET_BYTES, BadKey
 from migrate.daemon.control import RequestError
 from migrate.daemon.registry import Managed, identify
 from migrate.linux import newcomer, repair
@@ -120,6 +120,18 @@ class Request:
             raise RequestError(f"a request to adopt that makes no sense: {error}") from error
 
 
+def _told(negotiated: Negotiated, k: bytes, managed: Managed | None) -> dict[str, Any]:
+    """What an asker is told of a connection; one without a machine has sent and accepted no request."""
+    return {
+        "connection": identify(negotiated),
+        "ni": negotiated.ni,
+        "na": negotiated.na,
+        "k": k.hex(),
+        "sent": managed.machine.sent_count if managed else 0,
+        "accepted": managed.machine.accepted_count if managed else 0,
+    }
+
+
 def _word(number: Any) -> int:
     if not isinstance(number, int) or not 0 <= number < 1 << 32:
         raise ValueError(f"{number} is no number of 32 bits")
@@ -136,15 +148,11 @@ class Adoptions:
         """What another host must know of a connection of this one.  `connection`: its name, or its address pair."""
         pair, negotiated, state = self._find(connection)
         managed = self._service.registry.find(pair) if any(state) else None
-        machine = managed.machine if managed else None
-        return {
-            "connection": identify(negotiated),
-            "ni": negotiated.ni,
-            "na": negotiated.na,
-            "k": self._service.keyring.secret(negotiated).hex(),
-            "sent": machine.sent_count if machine else 0,
-            "accepted": machine.accepted_count if machine else 0,
-        }
+        try:
+            k = self._service.keyring.secret(negotiated)
+        except (BadKey, KeyError) as error:
+            raise RequestError(f"connection {identify(negotiated)} has no secret: {error}") from error
+        return _told(negotiated, k, managed)
 
     def _find(self, connection: Any) -> tuple[FourTuple, Negotiated, bytes]:
         registry = self._service.registry
@@ -211,24 +219,7 @@ class Adoptions:
         except BaseException as error:
             self._give_up(managed, sock, str(error) or "the asker has gone")
             raise
-        machine = managed.machine
-        return self.export_of(managed) | {
-            "local": str(machine.tuple.local_ip),
-            "local_port": machine.tuple.local_port,
-            "snd_nxt": snd_nxt,
-            "rcv_nxt": rcv_nxt,
-        }
-
-    def export_of(self, managed: Managed) -> dict[str, Any]:
-        negotiated, machine = managed.negotiated, managed.machine
-        return {
-            "connection": managed.name,
-            "ni": negotiated.ni,
-            "na": negotiated.na,
-            "k": machine.k.hex(),
-            "sent": machine.sent_count,
-            "accepted": machine.accepted_count,
-        }
+        return _told(negotiated, negotiated.own_key, managed) | {"snd_nxt": snd_nxt, "rcv_nxt": rcv_nxt}
 
     def _refuse_second(self, negotiated: Negotiated) -> None:
         """Two sockets of one connection on one host would both answer its client."""

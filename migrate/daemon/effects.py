@@ -257,11 +257,10 @@ class Effects:
 
     def _join(self, batch: list[tuple[Managed, Rebind]]) -> None:
         """Connections that this host takes over: there is nothing to be carried, and nobody to be held still."""
-        ways = {(action.new.remote_ip, action.new.local_ip) for _, action in batch}
         for managed, action in batch:
             assert managed.newcomer is not None
             try:
-                with speaking_from(self._route, ways):
+                with speaking_from(self._route, [(action.new.remote_ip, action.new.local_ip)]):
                     image = managed.newcomer.build(action, managed.machine.state_after_rebind())
             except (CannotCarry, OSError) as error:
                 self.step(managed, RebindFailed(getattr(error, "strerror", None) or str(error)))

@@ -36,7 +36,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--mapper", choices=["http", "files"], default="http", help="what clients speak (default %(default)s)")
     add("--refresh", type=float, default=2.0, metavar="SECONDS", help="soft state is told so often")
     add("--most", type=int, default=10_000, metavar="N", help="with so many connections it takes no more over")
-    add("--most-load", type=float, default=4.0, metavar="LOAD", help="nor with such a load per processor")
+    add("--most-lag", type=float, default=0.5, metavar="SECONDS", help="nor when its timers come so late")
     add("--step", type=float, default=choice.STEP_SECONDS, metavar="SECONDS",
         help="between the turns of two members; 0: all at once (default %(default)s)")  # fmt: skip
     add("--tries", type=int, default=2, metavar="N", help="Migrate SYNs per request number (default %(default)s)")
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         backend=arguments.backend,
         refresh=arguments.refresh,
         most=arguments.most,
-        most_load=arguments.most_load,
+        most_lag=arguments.most_lag,
         step=arguments.step,
         tries=arguments.tries,
     )

@@ -14,7 +14,11 @@ PATIENCE_SECONDS = 60.0
 
 
 class BackendGone(Exception):
-    """It cannot be reached, or has closed too early; the message says which."""
+    """It cannot be reached (`down`), or has closed too early; the message says which."""
+
+    def __init__(self, reason: str, down: bool = False) -> None:
+        super().__init__(reason)
+        self.down = down
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Backend:
             await asyncio.get_running_loop().sock_connect(sock, self.where)
         except OSError as error:
             sock.close()
-            raise BackendGone(f"the backend cannot be reached: {error.strerror}") from error
+            raise BackendGone(f"the backend cannot be reached: {error.strerror}", down=True) from error
         return sock
 
 

@@ -31,6 +31,7 @@ def wait(token: bytes, me: str, peers: Iterable[Peer], dead: str, now: float, st
     return order.index(me) * step
 
 
-def declines(connections: int, most: int, load: float, most_load: float) -> bool:
-    """Whether a member with so many connections and such a load (0 to 1 and above, of its processors) takes no more."""
-    return connections >= most or load >= most_load
+def declines(connections: int, most: int, lag: float, most_lag: float) -> bool:
+    """Whether a member with so many connections, and whose timers come so many seconds late, takes no more.  (A load
+    average would also count what goes on beside it, and tell of it a minute later.)"""
+    return connections >= most or lag >= most_lag

@@ -50,7 +50,8 @@ class Control:
     def _do(self, request: Any) -> dict[str, Any]:
         match request:
             case {"do": "dead", "server": str(server)}:
-                return {"result": {"server": server, "connections": self._wedge.pronounce(server)}}
+                told = not request.get("here")
+                return {"result": {"server": server, "connections": self._wedge.pronounce(server, told)}}
             case {"do": "status"}:
                 return {"result": self._wedge.describe()}
         return {"error": "the wedge does not know this request"}

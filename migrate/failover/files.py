@@ -10,7 +10,7 @@ import urllib.parse
 from dataclasses import dataclass
 
 from migrate.failover.http import LONGEST, Head
-from migrate.failover.mapping import Answer, Begin, Differs, NotMappable
+from migrate.failover.mapping import NO_DIGEST, Answer, Begin, Differs, NotMappable
 
 LONGEST_NAME = 1024
 
@@ -40,7 +40,7 @@ class _Fetch:
     def _answer(self, head: Head) -> Answer:
         total = head.span[2] if head.span else head.content_length
         if head.status not in (200, 206) or total is None:
-            return Answer(0, b"", closes=True)  # there is no such file: an empty stream
+            return Answer(0, NO_DIGEST, closes=True)  # there is no such file: an empty stream
         if head.span and head.span[0] != self.position:
             raise Differs(f"the backend gives bytes {head.span[0]} and on, not {self.position} and on")
         if self.position and head.span is None:
@@ -48,7 +48,7 @@ class _Fetch:
         reason = "" if head.validator else "its file has no strong validator"
         if total >= LONGEST:
             reason = "its file is longer than 4 GiB"
-        return Answer(0, b"", 0, head.validator, 0, total, total, closes=True, reason=reason)
+        return Answer(0, NO_DIGEST, 0, head.validator, 0, total, total, closes=True, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, replace
 from email.utils import formatdate, parsedate
 
-from migrate.failover.mapping import DIGEST_BYTES, Answer, Begin, Differs, NotMappable
+from migrate.failover.mapping import DIGEST_BYTES, NO_DIGEST, Answer, Begin, Differs, NotMappable
 
 MOST_HEAD = 16_384
 SMALL = 16_384
@@ -156,7 +156,7 @@ class _Whole:
             if self.position:
                 raise Differs(str(error)) from error
             # Whatever it is, the client gets it; nobody can go on in it.
-            return Begin(Answer(0, b"", closes=True, reason=str(error)), 0, b"", None)
+            return Begin(Answer(0, NO_DIGEST, closes=True, reason=str(error)), 0, b"", None)
         if described is None:
             return None
         answer, body = described
@@ -221,7 +221,7 @@ class _Probe:
             _check(head, self.known, 200)
             if head.content_length != self.known.total:
                 raise Differs(f"it has {head.content_length} bytes here and {self.known.total} there")
-        return Begin(self.known or Answer(0, b""), head.length, b"", 0)
+        return Begin(self.known or Answer(0, NO_DIGEST), head.length, b"", 0)
 
 
 def _check(head: Head, known: Answer, status: int) -> None:

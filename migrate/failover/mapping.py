@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 DIGEST_BYTES = 16
+NO_DIGEST = bytes(DIGEST_BYTES)
 
 
 class NotMappable(Exception):

@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable
 
 PIPE_BYTES = 1 << 20
+TURN_BYTES = 4 << 20
+"""After so many bytes without a pause, it is the others' turn."""
 _F_SETPIPE_SZ = 1031
 _FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 _KEPT = 64
@@ -74,7 +76,7 @@ async def copy(source: socket.socket, sink: socket.socket, count: int | None, mo
     """Moves `count` bytes (None: all until the end); how many there were before the source ended.  `moved` is told of
     each piece.  Raises `SourceGone`, `SinkGone`."""
     out, into = pipe = _pipe()
-    done, inside = 0, 0
+    done, inside, yielded = 0, 0, 0
     try:
         while count is None or done < count:
             try:
@@ -98,14 +100,17 @@ async def copy(source: socket.socket, sink: socket.socket, count: int | None, mo
                     raise SinkGone(error.strerror) from error
                 inside -= part
                 moved(part)
-            await asyncio.sleep(0)  # the others' turn
+            if done >= yielded + TURN_BYTES:
+                yielded = done
+                await asyncio.sleep(0)
     finally:
         _give_back(pipe, inside)
     return done
 
 
-async def both(one: socket.socket, other: socket.socket, moved: Callable[[int], None]) -> None:
-    """Relays in both directions until both have ended; an end is passed on.  `moved` is told of pieces for `one`."""
+async def both(one: socket.socket, other: socket.socket, moved: Callable[[int], None], patience: float) -> None:
+    """Relays in both directions until both have ended; an end is passed on.  `moved` is told of pieces for `one`, which
+    has `patience` seconds to end once `other` has."""
 
     async def way(source: socket.socket, sink: socket.socket, told: Callable[[int], None]) -> None:
         await copy(source, sink, None, told)
@@ -114,7 +119,11 @@ async def both(one: socket.socket, other: socket.socket, moved: Callable[[int], 
 
     ways = [asyncio.ensure_future(way(one, other, lambda _: None)), asyncio.ensure_future(way(other, one, moved))]
     try:
-        await asyncio.gather(*ways)
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ways, timeout=patience if ways[1].done() else None, return_when=asyncio.FIRST_EXCEPTION)
+        for task in ways:
+            if task.done():
+                task.result()
     finally:
         for task in ways:
             task.cancel()

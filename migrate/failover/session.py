@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from migrate.failover import relay, takeover
 from migrate.failover.backend import Backend, BackendGone, ask
-from migrate.failover.mapping import Answer, Differs, Mapper, NotMappable, Plan
+from migrate.failover.mapping import NO_DIGEST, Answer, Differs, Mapper, NotMappable, Plan
 from migrate.failover.state import SoftState
 from migrate.failover.takeover import Options, Secrets, Taken
 from migrate.linux.repair import SIOCOUTQ
@@ -34,6 +34,8 @@ IDLE_SECONDS = 75.0
 OFFER_SECONDS = 5.0
 END_SECONDS = 60.0
 RETRIES = 2
+UNTOLD_SECONDS = 0.01
+"""A quarter of what the kernel waits before it acknowledges a request whose answer it has not seen (TCP_DELACK_MIN)."""
 
 
 class Lost(Exception):
@@ -46,7 +48,8 @@ class Session:
     def __init__(self, wedge: Wedge, sock: socket.socket, mapper: Mapper, backend: Backend) -> None:
         self._wedge, self.sock, self._mapper, self._where = wedge, sock, mapper, backend
         self._backend: socket.socket | None = None
-        self.client = sock.getpeername()[:2]
+        pair = takeover.pair_of(sock)
+        self.client = (str(pair.remote_ip), pair.remote_port)
         self.secrets: Secrets | None = None
         self._options: Options | None = None
         self._exported: asyncio.Task[None] | None = None
@@ -56,6 +59,7 @@ class Session:
         self._served = 0  # length of the request in `asked` whose answer the client has been given
         self._revision = 0
         self._told = False
+        self._waiting: asyncio.TimerHandle | None = None
         self.superseded = asyncio.Event()
         self.handing_over = False
 
@@ -89,6 +93,9 @@ class Session:
         )
 
     def _tell(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
         self._revision += 1
         self._told = True
         self._wedge.tell(self)
@@ -128,6 +135,8 @@ class Session:
             if work.done() and not self.superseded.is_set():
                 reset = await self._outcome(work)
         finally:
+            if self._waiting is not None:
+                self._waiting.cancel()
             for task in (work, superseded):
                 task.cancel()
             await asyncio.gather(work, superseded, return_exceptions=True)
@@ -162,11 +171,8 @@ class Session:
 
     def _close(self, reset: bool) -> None:
         """Ends it so that the client notices."""
-        with contextlib.suppress(OSError):
-            takeover.unguard(self.sock)
-        if reset:
-            with contextlib.suppress(OSError):
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if not reset:
+            mind(self.sock, False)
         self.sock.close()
         self._wedge.over(self)
 
@@ -243,10 +249,14 @@ class Session:
             pause = min(2 * pause, 0.05)
 
     def _tell_asked(self) -> None:
-        if self._exported is None or self._exported.done():
-            self._tell()
-        else:  # before the first byte of the answer: see `_answer_it`
+        """A first request is told at once.  Of a later one the group hears with its answer, or before the kernel would
+        acknowledge it: until then the client has it, and sends it again to whoever takes over."""
+        if self._exported is not None and not self._exported.done():
             self._exported.add_done_callback(lambda _: self._tell() if not self._told else None)
+        elif not self._told:
+            self._tell()
+        else:
+            self._waiting = asyncio.get_running_loop().call_later(UNTOLD_SECONDS, self._tell)
 
     # -- the answer --------------------------------------------------------------------------------------------
 
@@ -262,7 +272,7 @@ class Session:
                 self._leave_backend()
                 tries += 1
                 position = self._sent - self._answered_at
-                if tries > RETRIES or (self._answer is not None and self._answer.reason):
+                if error.down or tries > RETRIES or (self._answer is not None and self._answer.reason):
                     raise
                 self._wedge.note(f"its backend is asked again, from byte {position}: {error}", self)
 
@@ -311,7 +321,7 @@ class Session:
         """What is no request of the mapper's: the client and the backend speak with each other."""
         if self._backend is None:
             self._backend = await self._where.connect()
-        self._answer = Answer(0, b"", reason=why)
+        self._answer = Answer(0, NO_DIGEST, reason=why)
         asked, self._asked = bytes(self._asked), bytearray()
         self._tell()
         try:
@@ -322,9 +332,8 @@ class Session:
 
     async def _through(self) -> None:
         assert self._backend is not None
-        takeover.unguard(self.sock)  # nobody can take it over: its end is the end
         try:
-            await relay.both(self.sock, self._backend, self._moved)
+            await relay.both(self.sock, self._backend, self._moved, END_SECONDS)
         except relay.SourceGone as error:
             raise relay.SinkGone(str(error)) from error
 
@@ -335,7 +344,6 @@ class Session:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 await self._drained()
-                takeover.unguard(self.sock)
                 self.sock.shutdown(socket.SHUT_WR)
                 await self._drained()  # our FIN, too; from then on nobody needs to go on with it
 
@@ -352,6 +360,15 @@ class Session:
             self._tell()
 
         self._wedge.spawn(again())
+
+
+def mind(sock: socket.socket, reset: bool = True) -> None:
+    """Whoever closes the socket, the kernel if need be, resets its connection (of a listener: those that it accepts).
+
+    A process that is killed would else end its streams by FIN, as if that were all.  The RST leaves a client of Migrate
+    in MIGRATE_WAIT, until another member comes or 2MSL are over; any other client sees a reset."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
 
 
 def _near(number: int, base: int) -> int:

@@ -47,8 +47,8 @@ SO_MARK = 36
 class Refused(Exception):
     """The connection was not taken over; nothing of the attempt is left.
 
-    `reason` says in one line why; `unanswered`: the client has said nothing, so that it is another replica's by now, or
-    out of reach."""
+    `reason` says in one line why; `unanswered`: nothing is known of what the client says.  It is another replica's by
+    now, or out of reach, or this host's migrated has ended meanwhile.  Ask with a larger number, if at all."""
 
     def __init__(self, reason: str, unanswered: bool = False) -> None:
         super().__init__(reason)
@@ -108,7 +108,8 @@ class Taken:
     """A connection that is this host's now: `sock` is connected and non-blocking, and has sent nothing but segment 7.
 
     position: offset in the server's stream (0 is its first byte) of the next byte to send, that is, how many bytes the
-    client has; received: offset in the client's stream of the next byte to receive.  Both modulo 2^32, as TCP counts.
+    client has, and one more if it has a FIN; received: offset in the client's stream of the next byte to receive.  What
+    the client has sent beyond that it sends again.  Both modulo 2^32, as TCP counts.
     secrets: with the counts as they are now; options: what it was built with, for the next replica."""
 
     sock: socket.socket
@@ -220,7 +221,7 @@ async def _ask(request: dict[str, Any]) -> dict[str, Any]:
     finally:
         writer.close()
     if not line:
-        raise Refused("migrated has ended before it answered")
+        raise Refused("migrated has ended before it answered", unanswered=True)
     answer = json.loads(line)
     if "error" in answer:
         raise Refused(answer["error"], bool(answer.get("unanswered")))

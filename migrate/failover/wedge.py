@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ipaddress
 import json
-import os
 import signal
 import socket
 import sys
@@ -25,7 +24,7 @@ from migrate.failover.ledger import Entry, Ledger
 from migrate.failover.mapping import Differs, Mapper, NotMappable
 from migrate.failover.messages import Dead, Hello, Message, Offer, Over, Told
 from migrate.failover.seal import Opened
-from migrate.failover.session import Session
+from migrate.failover.session import Session, mind
 from migrate.failover.state import StateError
 
 BACKLOG = 4096
@@ -45,7 +44,7 @@ class Settings:
     backend: Backend
     refresh: float
     most: int
-    most_load: float
+    most_lag: float
     step: float
     tries: int
 
@@ -63,6 +62,7 @@ class Wedge:
         self._taking: dict[bytes, asyncio.Task[None]] = {}
         self._refused: dict[bytes, tuple[int, int]] = {}  # by token: the state that this replica cannot go on from
         self._probed: dict[tuple[bytes, bytes, int], tuple[float, str]] = {}
+        self._lag = 0.0
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
@@ -73,10 +73,7 @@ class Wedge:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         listener = listen(self._settings.port)
-        try:
-            takeover.guard(listener)
-        except OSError as error:
-            self.note(f"if this process is killed, its clients see the end of their streams: {error.strerror}")
+        mind(listener)
         self._group.start(self._heard)
         for work in (self._accept(listener), self._refresh(), self._follow()):
             self.spawn(work)
@@ -167,13 +164,18 @@ class Wedge:
                 for session in sessions[at : at + slice_]:
                     if session in self._sessions:
                         self.tell(session)
-                await asyncio.sleep(self._settings.refresh / 20)
-            await asyncio.sleep(self._settings.refresh / 20 * max(1, 20 - -(-len(sessions) // slice_)))
+                await self._pause(1)
+            await self._pause(max(1, 20 - -(-len(sessions) // slice_)))
             self._ledger.expire(time.monotonic())
 
+    async def _pause(self, parts: int) -> None:
+        """So many twentieths of the time between two refreshes; how late it ends tells how busy this process is."""
+        wanted, began = self._settings.refresh / 20 * parts, time.monotonic()
+        await asyncio.sleep(wanted)
+        self._lag += (time.monotonic() - began - wanted - self._lag) / 4
+
     def _declines(self) -> bool:
-        load = os.getloadavg()[0] / (os.cpu_count() or 1)
-        return choice.declines(len(self._sessions), self._settings.most, load, self._settings.most_load)
+        return choice.declines(len(self._sessions), self._settings.most, self._lag, self._settings.most_lag)
 
     # -- what the group says -----------------------------------------------------------------------------------------
 
@@ -221,35 +223,35 @@ class Wedge:
             task.cancel()
             self._taking.pop(token, None)
 
-    def pronounce(self, server: str) -> int:
-        """A person says that a server is dead: the group is told, and this member acts; how many connections it has."""
-        self._group.say(Dead(server))
-        return self.pronounced(server, "a person")
+    def pronounce(self, server: str, tell: bool = True) -> int:
+        """A person says that a server is dead: the group is told (if `tell`), and this member acts; how many
+        connections that server has."""
+        if tell:
+            self._group.say(Dead(server))
+        return self.pronounced(server, "a person", alone=not tell)
 
-    def pronounced(self, server: str, by: str) -> int:
-        """A server is said to be dead; how many connections of it are known here."""
+    def pronounced(self, server: str, by: str, alone: bool = False) -> int:
+        """A server is said to be dead (`alone`: to this member only); how many connections of it are known here."""
         entries = self._ledger.owned_by(server) if server != self._settings.name else []
         peer = self._ledger.peers.get(server)
         if peer is not None:
             peer.heard = float("-inf")
         if fresh := [entry for entry in entries if entry.state.token not in self._taking]:
             for entry in fresh:
-                self._begin(entry, f"{by} pronounces {server} dead")
+                self._begin(entry, f"{by} pronounces {server} dead", alone)
         return len(entries)
 
     # -- taking over ---------------------------------------------------------------------------------------------------
 
-    def _begin(self, entry: Entry, why: str) -> None:
+    def _begin(self, entry: Entry, why: str, alone: bool = False) -> None:
         token = entry.state.token
         if token in self._taking or self._refused.get(token) == entry.state.order:
             return
         if self._declines():
             self.event(None, "declined", f"{why}; too busy", name=entry.state.secrets.name)
             return
-        pause = choice.wait(
-            *(token, self._settings.name, self._ledger.peers.values(), entry.owner, time.monotonic()),
-            self._settings.step,
-        )
+        peers = () if alone else self._ledger.peers.values()
+        pause = choice.wait(token, self._settings.name, peers, entry.owner, time.monotonic(), self._settings.step)
         self.event(None, "pronounced", f"{why}; my turn in {pause:g} s", name=entry.state.secrets.name)
         task = self.spawn(self._take(entry, pause))
         task.server = entry.owner  # type: ignore[attr-defined]
@@ -292,7 +294,8 @@ class Wedge:
     def _taken(self, entry: Entry, taken: takeover.Taken) -> None:
         state = entry.state
         self._ledger.drop(state.token)
-        takeover.guard(taken.sock)
+        mind(taken.sock)
+        takeover.unguard(taken.sock)
         taken.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         mapper = self._mappers[state.mapper]
         session = Session.resumed(self, taken, state, mapper, self._settings.backend)

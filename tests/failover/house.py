@@ -108,7 +108,7 @@ class Reader:
     """reader.py on a host: `reader("read", 0, 100)`."""
 
     def __init__(self, host: Host) -> None:
-        words = [sys.executable, "-I", Path(__file__).with_name("reader.py")]
+        words: list[str | Path] = [sys.executable, "-I", Path(__file__).with_name("reader.py")]
         self.process = host.spawn(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def start(self, *request: Any) -> None:
@@ -148,7 +148,7 @@ class House:
     nginx: dict[str, Nginx] = field(default_factory=dict)
     wedges: dict[str, Wedge] = field(default_factory=dict)
 
-    def serve(self, name: str, *, more: str = "", listen: str = "") -> Nginx:
+    def serve(self, name: str, *, more: str = "", main: str = "") -> Nginx:
         """nginx on a replica, for its wedge only (and on port 8081, to be compared with)."""
         work = OUT / name
         root = work / "www"
@@ -156,7 +156,7 @@ class House:
         servers = f"server {{ listen unix:{work}/nginx.sock; listen 127.0.0.1:8082; root {root}; {more} }}"
         Nginx.PORT, port = 8081, Nginx.PORT
         try:
-            self.nginx[name] = Nginx(self.servers[name], root, work, servers=servers, more=more)
+            self.nginx[name] = Nginx(self.servers[name], root, work, servers=servers, more=more, main=main)
         finally:
             Nginx.PORT = port
         return self.nginx[name]
@@ -178,6 +178,12 @@ class House:
 
     def curl(self, name: str, target: Path, *options: str, server: str = "sA", version: int = 4) -> Download:
         return Download(self.client, address(server, version), name, target, *options, port=PORT)
+
+    def daemon(self, name: str, *options: str) -> Daemon:
+        """A migrated with options of its own."""
+        self.daemons[name] = Daemon(self.network.nodes[name], *options)
+        self.daemons[name].wait_ready()
+        return self.daemons[name]
 
     def cut(self, server: str, state: str = "down") -> None:
         """The router's link to a server is down (or up again)."""

@@ -79,6 +79,7 @@ class Stage:
     servers: dict[str, Host]
     daemons: dict[str, Daemon]
     replicas: dict[str, Replica]
+    patience: float
 
     def accepted(self, version: int, target: Path, port: int = PORT) -> tuple[Download, int, dict[str, Any]]:
         """A download that sA has accepted, whose request it has read, and its soft state."""
@@ -99,8 +100,15 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(version: int = 4, servers: tuple[str, ...] = SERVERS[:2], rate_bps: float | None = None) -> Iterator[Stage]:
-    """`rate_bps` is of each link."""
+def stage(
+    version: int = 4,
+    servers: tuple[str, ...] = SERVERS[:2],
+    rate_bps: float | None = None,
+    module: str = "migrate.migrated",
+    patience: float = PATIENCE_SECONDS,
+) -> Iterator[Stage]:
+    """`version`: of IP, that the replicas listen to; `rate_bps`: of each link; `module`: the daemon;
+    `patience`: seconds, for what happens at once on an idle machine."""
     OUT.mkdir(exist_ok=True)
     topo = LabTopo()
     topo.addHost("client", cls=Host)
@@ -111,10 +119,10 @@ def stage(version: int = 4, servers: tuple[str, ...] = SERVERS[:2], rate_bps: fl
         client = network.nodes["client"]
         hosts = {name: network.nodes[name] for name in servers}
         _furnish(client, hosts)
-        daemons = {host.name: Daemon(host) for host in (client, *hosts.values())}
+        daemons = {host.name: Daemon(host, module=module) for host in (client, *hosts.values())}
         for daemon in daemons.values():
             daemon.wait_ready()
-        place = Stage(network, client, hosts, daemons, {})
+        place = Stage(network, client, hosts, daemons, {}, patience)
         for name, host in hosts.items():
             place.replicas[name] = Replica(host)
         for replica in place.replicas.values():

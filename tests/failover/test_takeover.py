@@ -1,126 +1,41 @@
-"""A download outlives its server: an unmodified curl, replicas that serve the same stream, and what is on the wire
-(slide 30; protocol.md, Preload).  Both IP versions."""
+"""A download outlives its server: an unmodified curl, and replicas that serve the same stream (slides 24 to 26, 30)."""
 
 from __future__ import annotations
 
-import statistics
 import time
-from pathlib import Path
-from typing import Any
 
-from migrate.core import ACK, MIGRATE_KIND, RST, SYN, Segment, timestamp
-from migrate.core.options import Migrate, find, split
 from scenarios.programs import ProgramError
 from tests.failover import stage as stages
-from tests.failover.replica import content, length
 from tests.failover.stage import OUT, PATIENCE_SECONDS, Stage, address, clear, stage
-from tests.linux.lab import VERSIONS, Seen, assert_untouched, captured, until
+from tests.failover.stories import (
+    RATE,
+    SIZE,
+    assert_whole,
+    back_and_forth,
+    go_on,
+    held_up,
+    slide_30,
+    started_again,
+    take_over,
+)
+from tests.linux.lab import VERSIONS, captured, until
+from tests.linux.odd import orders_file
 from tests.topologies.inside import in_sandbox
-
-SIZE = 3_000_000
-RATE = 40e6
-"""Bits per second; the download then takes 0.6 s, so that every take-over happens in the middle of it."""
-MSS = {4: 1460, 6: 1440}
-
-
-def assert_whole(target: Path, size: int = SIZE) -> None:
-    got = target.read_bytes()
-    assert len(got) == size
-    assert got == content(size, length(size) - size, size)
-
-
-def take_over(place: Stage, server: str, soft: dict[str, Any], **more: Any) -> dict[str, Any]:
-    taken: dict[str, Any] = place.replicas[server]("take_over", soft, *more.values())
-    assert "refused" not in taken, taken
-    return taken
-
-
-def go_on(place: Stage, server: str, taken: dict[str, Any], size: int = SIZE) -> None:
-    place.replicas[server]("stream", taken["number"], size, taken["position"])
-
-
-def from_to(seen: list[Seen], source: str, target: str) -> list[Segment]:
-    found = [one.segment for one in seen]
-    return [one for one in found if (str(one.src), str(one.dst)) == (source, target)]
 
 
 @in_sandbox
 def test_slide_30() -> None:
-    """sA is alive: it was pronounced dead by mistake, and goes on until it is told."""
     for version in VERSIONS:
         with stage(version, rate_bps=RATE) as place:
-            sA, target = place.replicas["sA"], OUT / "got"
-            with captured(place.client, "sA") as old, captured(place.client, "sB") as new:
-                download, number, soft = place.accepted(version, target)
-                sA("stream", number, SIZE, 0)
-                download.wait_for(SIZE // 3, PATIENCE_SECONDS)
-                taken = take_over(place, "sB", soft)
-                go_on(place, "sB", taken)
-                assert download.finish(PATIENCE_SECONDS) == 0
-                place.daemons["sA"].wait_event("waiting")
-            assert_whole(target)
-            client, a, b = (address(version, *where) for where in ((1, 1), (1, 2), (2, 2)))
-            na, ni = soft["secrets"]["na"], soft["secrets"]["ni"]
-            syn, third, *data = from_to(new, b, client)
-            (synack, *_) = from_to(new, client, b)
-            # sB > cl  S 0:0 win 0 <migrate PRELOAD 1>
-            assert (syn.flags, syn.seq, syn.window) == (SYN, na, 0)
-            option = Migrate.decode(find(syn.options, MIGRATE_KIND) or b"")
-            assert (option.preload, option.reqno) == (True, 1)
-            assert [kind for kind, _ in split(syn.options) if kind != 1] == [MIGRATE_KIND]
-            # cl > sB  S 0:0 ack a+1448: what has arrived from sA, to the last byte
-            assert (synack.flags, synack.options) == (SYN | ACK, b"")
-            assert synack.ack == (na + 1 + taken["position"]) % (1 << 32)
-            assert synack.seq == (ni + taken["received"]) % (1 << 32)
-            sent = [one for one in from_to(old, a, client) if one.payload]
-            ends = {(one.seq + len(one.payload)) % (1 << 32) for one in sent}
-            assert synack.ack in ends, "it names the byte behind a segment of sA's"
-            # sB > cl  . ack 1
-            assert (third.flags & ~8, third.seq, third.payload) == (ACK, synack.ack, b"")
-            assert third.ack == (synack.seq + 1) % (1 << 32)
-            # sA > cl, and cl > sA  R 1:1
-            resets = [one for one in from_to(old, client, a) if one.flags & RST]
-            assert resets, "sA is not told"
-            assert {one.seq for one in resets} == {third.ack}
-            # sB > cl  P a+1448:a+2908(1460): no timestamps, so full segments, from exactly the next byte
-            full = [one for one in data if one.payload]
-            assert full[0].seq == synack.ack
-            assert all(timestamp(one.options) is None for one in data)
-            assert statistics.mode(len(one.payload) % MSS[version] for one in full) == 0
-            assert {len(one.payload) for one in sent} & {MSS[version] - 12, 2 * (MSS[version] - 12)}, "with timestamps"
-            assert not [one for one in from_to(new, client, b) if one.flags & RST]
-            for host in (place.client, *place.servers.values()):
-                assert_untouched(host)
+            slide_30(place, version)
         clear()
 
 
 @in_sandbox
 def test_back_and_forth() -> None:
-    """sA, sB, sA, ... and the client moves in between: five take-overs of one download."""
     for version in VERSIONS:
         with stage(version, rate_bps=RATE) as place:
-            target, holders = OUT / "got", ("sB", "sA", "sB", "sA", "sB")
-            download, number, soft = place.accepted(version, target)
-            place.replicas["sA"]("stream", number, SIZE, 0)
-            before = "sA"
-            for turn, server in enumerate(holders, 1):
-                download.wait_for(turn * SIZE // 8, PATIENCE_SECONDS)
-                taken = take_over(place, server, soft)
-                assert taken["soft"]["secrets"]["sent"] == turn
-                place.replicas[before]("drop", number)
-                go_on(place, server, taken)
-                before, number, soft = server, taken["number"], taken["soft"]
-                assert download.received < SIZE, "it was over before: this shows nothing"
-                if turn == 3:
-                    place.replace_client_address(version, 1, 11)
-                    place.daemons["sB"].wait_event("migrated", 3)
-                    soft |= place.replicas[server]("moved", number)
-                    assert soft["client"][0] == address(version, 2, 1), "the one of sB's link"
-                    assert soft["secrets"]["accepted"] == 1
-            assert download.finish(PATIENCE_SECONDS) == 0
-            assert_whole(target)
-            assert len(place.daemons["client"].events("migrated")) == 6
-            assert not place.daemons["client"].events("reset")
+            back_and_forth(place, version)
         clear()
 
 
@@ -245,28 +160,59 @@ def test_without_a_guard_the_client_takes_the_end_of_the_process_for_the_end_of_
 
 @in_sandbox
 def test_a_daemon_started_again_knows_the_connections_that_were_taken_over() -> None:
-    """K stands in the pinned table, since no key pair of this host gives it."""
     for version in VERSIONS:
         with stage(version, rate_bps=RATE) as place:
-            target, daemon, size = OUT / "got", place.daemons["sB"], 4 * SIZE
-            download, number, soft = place.accepted(version, target)
-            place.replicas["sA"]("stream", number, size, 0)
-            download.wait_for(SIZE, PATIENCE_SECONDS)
-            taken = take_over(place, "sB", soft)
-            place.replicas["sA"]("drop", number)
-            go_on(place, "sB", taken, size)
-            daemon.kill_worker()
-            assert place.replicas["sB"]("moved", taken["number"])["secrets"] == taken["soft"]["secrets"]
-            place.replace_client_address(version, 1, 11)
-            daemon.wait_event("migrated", 2)
-            assert download.received < size, "it was over before: this shows nothing"
-            soft |= place.replicas["sB"]("moved", taken["number"])
-            place.replicas["sB"].start("drop", taken["number"])
-            taken = take_over(place, "sA", soft)
-            assert place.replicas["sB"].answer() == 0
-            go_on(place, "sA", taken, size)
+            started_again(place, version)
+        clear()
+
+
+@in_sandbox
+def test_what_comes_before_the_old_pair_is_silent_is_not_sent_twice() -> None:
+    with stage(4, rate_bps=RATE, module="tests.linux.odd") as place:
+        held_up(place, 4)
+
+
+@in_sandbox
+def test_a_daemon_that_is_killed_while_it_takes_over() -> None:
+    """At the replica, wherever in its work: the replica is told, and asks the next daemon with a larger number."""
+    points = ("said its first", "entered", "bound", "repair mode left", "before the first word", "rebound")
+    with stage(4, rate_bps=RATE, module="tests.linux.odd") as place:
+        for turn, point in enumerate(points):
+            target, daemon = OUT / f"got{turn}", place.daemons["sB"]
+            download, number, soft = place.accepted(4, target)
+            place.replicas["sA"]("stream", number, SIZE, 0)
+            download.wait_for(SIZE // 4, PATIENCE_SECONDS)
+            orders_file("sB").write_text(f"die {point}")
+            answer = place.replicas["sB"]("take_over", soft)
+            assert answer == {"refused": "migrated has ended before it answered", "unanswered": True}, point
+            daemon.wait_ready()
+            assert not orders_file("sB").exists()
+            taken = take_over(place, "sB", soft, tries=3, count=1)
+            assert len(daemon.migratable()) == 1, point
+            go_on(place, "sB", taken)
             assert download.finish(PATIENCE_SECONDS) == 0
-            assert_whole(target, size)
+            assert_whole(target)
+            place.replicas["sA"]("drop", number)
+            until(lambda: not place.daemons["sB"].migratable(), "it ends as any other")
+
+
+@in_sandbox
+def test_a_client_that_has_heard_the_dead_servers_reset() -> None:
+    """MIGRATE_WAIT: the host of the killed server knows nothing of the connection any more, and says so."""
+    for version in VERSIONS:
+        with stage(version) as place:
+            client, sA = stages.Talker(place.client), place.replicas["sA"]
+            client("connect", address(version, 1, 2), stages.PORT)
+            assert sA("accept") == 0
+            client("send", 0, 100)
+            soft = sA("export", 0)
+            sA("send", 0, SIZE, 0, 10)
+            sA.kill()  # it has not read everything: its kernel resets, but for the guard, and forgets the connection
+            client("send", 0, 100)
+            place.daemons["client"].wait_event("waiting")
+            taken = take_over(place, "sB", soft)
+            assert (taken["position"], taken["received"]) == (10, 100)
+            assert len(bytes.fromhex(place.replicas["sB"]("read", taken["number"]))) == 100, "it is sent again"
         clear()
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from migrate import migrated
 from migrate.daemon import effects, guardian
+from migrate.daemon.registry import Registry
 from migrate.linux import repair, resend
 from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Journal
@@ -59,6 +60,11 @@ POINTS: dict[str, tuple[Any, str, str]] = {
 }
 ONLY_WITH_HOLES = {"one": ("fed back",), "two": ("a block written",)}
 """Points that the mover and the answerer pass only where there is data beyond a hole."""
+OUTSIDE_OF_REBINDS: dict[str, tuple[Any, str, str]] = {
+    "persisted": (Registry, "persist", "after"),  # the table has the new state, and nothing else has been done
+    "entered": (Registry, "enter", "after"),  # a connection that is taken over is in the table, and has no socket
+    "rebound": (Registry, "rebound", "after"),
+}
 _is_worker = False
 
 
@@ -96,7 +102,7 @@ def _wrap(point: str, owner: Any, name: str, when: str, file: Path) -> None:
 
 def main() -> int:
     file = orders_file(os.environ["ODD_HOST"])
-    for point, (owner, name, when) in POINTS.items():
+    for point, (owner, name, when) in (POINTS | OUTSIDE_OF_REBINDS).items():
         _wrap(point, owner, name, when, file)
     in_child = guardian._in_child
 

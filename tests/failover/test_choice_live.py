@@ -1,0 +1,157 @@
+"""Who takes over: races, members that decline, deaths that the monitor sees, frozen and cut-off servers, an orderly end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+from scenarios.programs import Download, checksum
+from tests.failover.house import (
+    GROUP_PORT,
+    KEY,
+    OUT,
+    PATIENCE_SECONDS,
+    PORT,
+    ROOT,
+    House,
+    address,
+    house,
+    until,
+)
+from tests.topologies.inside import in_sandbox
+
+SIZE = 3_000_000
+RATE = 10e6
+
+
+def downloading(place: House, *options: str, on: str = "sA sB sC") -> tuple[Download, str]:
+    """A download from sA under way that every other member knows of; and what it is to become."""
+    wanted = place.file("object", SIZE)
+    for server in on.split():
+        place.serve(server)
+        place.wedge(server, *options)
+    for server in on.split():
+        others = len(on.split()) - 1
+        status = place.wedges[server].ask
+        until(lambda status=status, others=others: len(status(do="status")["members"]) == others, "they know each other")
+    download = place.curl("object", OUT / "got")
+    download.wait_for(SIZE // 8, PATIENCE_SECONDS)
+    for server in on.split()[1:]:
+        place.wedges[server].knows()
+    return download, wanted
+
+
+def finished(download: Download, wanted: str) -> None:
+    assert download.finish(PATIENCE_SECONDS) == 0
+    assert checksum(OUT / "got") == wanted
+
+
+@in_sandbox
+def test_two_replicas_race() -> None:
+    """Both go at once: one wins, the other is not answered and hears of the winner; no byte is wrong."""
+    with house("sA sB sC", rate_bps=RATE) as place:
+        download, wanted = downloading(place, "--step", "0")
+        place.wedges["sA"].kill()
+        assert place.wedges["sB"].pronounce("sA") == 1
+        until(lambda: place.wedges["sB"].events("taken-over") + place.wedges["sC"].events("taken-over"), "one wins")
+        finished(download, wanted)
+        won = [len(place.wedges[server].events("taken-over")) for server in ("sB", "sC")]
+        began = [len(place.wedges[server].events("pronounced")) for server in ("sB", "sC")]
+        assert sorted(won) == [0, 1]
+        assert began == [1, 1]
+        loser = place.wedges["sB" if won[1] else "sC"]
+        assert loser.events("lost") or loser.events("not-taken"), loser.events()
+
+
+@in_sandbox
+def test_a_busy_member_declines() -> None:
+    """sB takes no more: sC does, whoever of the two is first for this connection."""
+    with house("sA sB sC", rate_bps=RATE) as place:
+        wanted = place.file("object", SIZE)
+        for server in place.servers:
+            place.serve(server)
+            place.wedge(server, *(["--most", "0"] if server == "sB" else []))
+        until(lambda: place.wedges["sC"].ask(do="status")["members"].get("sB", {}).get("declines"), "sC knows")
+        download = place.curl("object", OUT / "got")
+        download.wait_for(SIZE // 8, PATIENCE_SECONDS)
+        for server in ("sB", "sC"):
+            place.wedges[server].knows()
+        place.wedges["sA"].kill()
+        place.wedges["sB"].pronounce("sA")
+        place.wedges["sC"].wait_event("taken-over")
+        assert "too busy" in place.wedges["sB"].events("declined")[0]["cause"]
+        assert not place.wedges["sB"].events("taken-over")
+        finished(download, wanted)
+
+
+@in_sandbox
+def test_the_monitor_sees_a_frozen_server() -> None:
+    """sA's wedge is stopped: the monitor pronounces it dead, sB goes on.  Thawed, sA hears that and is silent."""
+    with house(rate_bps=RATE, monitor=True) as place:
+        download, wanted = downloading(place, on="sA sB")
+        (OUT / "mon.key").write_text(KEY)
+        words = [sys.executable, "-m", "migrate.failover.monitor", "--group-key", str(OUT / "mon.key")]
+        words += ["--interval", "0.2", "--timeout", "0.4", "--failures", "2", "--events", str(OUT / "mon.jsonl")]
+        for server in place.servers:
+            words += ["--server", f"{server}=http://{address(server)}:{PORT}/object"]
+            words += ["--member", f"{address(server)}:{GROUP_PORT}"]
+        with (OUT / "mon.log").open("w") as log:
+            host = place.network.nodes["mon"]
+            host.spawn(words, stdout=subprocess.PIPE, stderr=log, cwd=ROOT, env=os.environ)
+        os.kill(place.wedges["sA"].process.pid, signal.SIGSTOP)
+        place.wedges["sB"].wait_event("taken-over")
+        assert "monitor pronounces sA dead" in place.wedges["sB"].events("pronounced")[0]["cause"]
+        assert "sA is dead: no answer within 0.4 s" in (OUT / "mon.log").read_text()
+        assert "sB is dead" not in (OUT / "mon.log").read_text()
+        os.kill(place.wedges["sA"].process.pid, signal.SIGCONT)
+        place.wedges["sA"].wait_event("taken-by-another")
+        until(lambda: "sA is alive" in (OUT / "mon.log").read_text(), "the monitor sees it")
+        finished(download, wanted)
+
+
+@in_sandbox
+def test_a_server_cut_off_from_the_network() -> None:
+    """The link to sA is down; sB goes on.  Back again, sA hears so, and the client's stream is not disturbed."""
+    with house(rate_bps=RATE) as place:
+        download, wanted = downloading(place, on="sA sB")
+        place.cut("sA")
+        place.wedges["sB"].pronounce("sA")
+        place.wedges["sB"].wait_event("taken-over")
+        download.wait_for(SIZE // 2, PATIENCE_SECONDS)
+        place.cut("sA", "up")
+        place.network.nodes["router"].ip("neighbour", "replace", address("sA"), "lladdr",
+            place.servers["sA"].mac("sA-eth0"), "dev", "router-sA")  # fmt: skip
+        place.wedges["sA"].wait_event("taken-by-another")
+        finished(download, wanted)
+
+
+@in_sandbox
+def test_an_orderly_end() -> None:
+    """SIGTERM: the group is offered what is under way, and the wedge ends when it has been taken."""
+    with house(rate_bps=RATE) as place:
+        download, wanted = downloading(place, on="sA sB")
+        place.wedges["sA"].process.terminate()
+        place.wedges["sB"].wait_event("taken-over")
+        assert place.wedges["sA"].process.wait(PATIENCE_SECONDS) == 0
+        finished(download, wanted)
+
+
+@in_sandbox
+def test_back_and_forth() -> None:
+    """Between sA, sB and sC, six times in one download."""
+    with house("sA sB sC", rate_bps=RATE) as place:
+        download, wanted = downloading(place)
+        here = "sA"
+        for turn in range(6):
+            download.wait_for((turn + 2) * SIZE // 9, PATIENCE_SECONDS)
+            there = {"sA": "sB", "sB": "sC", "sC": "sA"}[here]
+            count = len(place.wedges[there].events("taken-over"))
+            place.wedges[there].knows()
+            # Only this member hears of it: a person spoke to it alone.
+            place.wedges[there].ask(do="dead", server=here, here=True)
+            place.wedges[there].wait_event("taken-over", count + 1)
+            here = there
+        assert download.received < SIZE
+        finished(download, wanted)
