@@ -102,22 +102,36 @@ class Request:
             k = bytes.fromhex(asked["k"])
             if len(k) != SECRET_BYTES:
                 raise ValueError(f"K has {SECRET_BYTES} bytes, this one {len(k)}")
-            terms = Terms(int(asked["mss"]), asked["snd_wscale"], asked["rcv_wscale"], bool(asked["sack"]))
-            source = asked.get("source")
+            remote, source = ipaddress.ip_address(asked["remote"]), asked.get("source")
+            spoken_from = None if source is None else ipaddress.ip_address(source)
+            if spoken_from and spoken_from.version != remote.version:
+                raise ValueError(f"the client at {remote} cannot be reached from {spoken_from}: different IP versions")
             return cls(
-                Negotiated.of_another_host(_word(asked["ni"]), _word(asked["na"]), k),
-                _word(asked["sent"]),
-                _word(asked["accepted"]),
-                ipaddress.ip_address(asked["remote"]),
-                int(asked["remote_port"]),
-                None if source is None else ipaddress.ip_address(source),
-                terms,
-                min(max(1, int(asked.get("tries", 1))), _TRIES_MAX),
-                int(asked["fd"]),
-                int(asked["inode"]),
+                Negotiated.of_another_host(_number(asked["ni"]), _number(asked["na"]), k),
+                _number(asked["sent"]),
+                _number(asked["accepted"]),
+                remote,
+                _number(asked["remote_port"], 1, 16),
+                spoken_from,
+                Terms(_number(asked["mss"]), _scale(asked["snd_wscale"]), _scale(asked["rcv_wscale"]), asked["sack"]),
+                min(_number(asked.get("tries", 1), 1), _TRIES_MAX),
+                _number(asked["fd"]),
+                _number(asked["inode"], bits=64),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise RequestError(f"a request to adopt that does not say {error}") from error
+        except (TypeError, ValueError) as error:
             raise RequestError(f"a request to adopt that makes no sense: {error}") from error
+
+
+def _number(value: Any, least: int = 0, bits: int = 32) -> int:
+    if not isinstance(value, int) or not least <= value < 1 << bits:
+        raise ValueError(f"{value!r} is no number from {least} on of {bits} bits")
+    return value
+
+
+def _scale(value: Any) -> int | None:
+    return None if value is None else _number(value)
 
 
 def _told(negotiated: Negotiated, k: bytes, managed: Managed | None) -> dict[str, Any]:
@@ -130,12 +144,6 @@ def _told(negotiated: Negotiated, k: bytes, managed: Managed | None) -> dict[str
         "sent": managed.machine.sent_count if managed else 0,
         "accepted": managed.machine.accepted_count if managed else 0,
     }
-
-
-def _word(number: Any) -> int:
-    if not isinstance(number, int) or not 0 <= number < 1 << 32:
-        raise ValueError(f"{number} is no number of 32 bits")
-    return number
 
 
 class Adoptions:

@@ -14,8 +14,8 @@ without a winner, by a replica that died meanwhile: whoever is not answered, and
 one (`secrets.after(1)`).  `Taken.secrets` has the counts of now, for the soft state of the new owner.
 
 A server whose process is killed still has a kernel, which ends its connections by FIN, and the client would take that
-for the end of the stream.  `guard(listener)` keeps FIN and RST of all connections that it accepts from leaving the
-host, until the program says `unguard(sock)`, before it ends one in order.  A socket of `take_over` is guarded, too.
+for the end of the stream.  With SO_LINGER 0 (on the listener, and on what is taken over) it resets them instead; the
+client then waits, as in MIGRATE_WAIT, for 2MSL.
 """
 
 from __future__ import annotations
@@ -34,14 +34,12 @@ from migrate.core import FourTuple, Peer, seq
 from migrate.core.segment import Address
 from migrate.daemon.control import SOCKET_NAME
 from migrate.linux import repair
-from migrate.linux.maps import GUARDED_MARK
 
 _INFO = struct.Struct("=5xBB1x")
 _SND_MSS, _NUMBER = 16, struct.Struct("=I")
 _INFO_BYTES = 104
 _HAS_TIMESTAMPS, _HAS_SACK, _HAS_SCALES = 1, 2, 4
 _TIMESTAMP_BYTES = 12
-SO_MARK = 36
 
 
 class Refused(Exception):
@@ -143,7 +141,6 @@ async def take_over(
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        guard(sock)
         said = await _ask(
             {
                 "do": "adopt",
@@ -178,17 +175,6 @@ def drop(sock: socket.socket) -> None:
         # A socket without repair mode is not connected any more, or not yet: closing it says nothing.
         with contextlib.suppress(repair.CannotCarry):
             repair.enter(sock)
-
-
-def guard(sock: socket.socket) -> None:
-    """From now on no FIN and no RST of this socket leaves the host, whoever closes it; of a listener: nor of those that
-    it accepts from now on.  Needs CAP_NET_ADMIN."""
-    sock.setsockopt(socket.SOL_SOCKET, SO_MARK, GUARDED_MARK)
-
-
-def unguard(sock: socket.socket) -> None:
-    """Its end is an end again.  To be called before `shutdown` or `close`."""
-    sock.setsockopt(socket.SOL_SOCKET, SO_MARK, 0)
 
 
 def pair_of(sock: socket.socket) -> FourTuple:

@@ -295,7 +295,6 @@ class Wedge:
         state = entry.state
         self._ledger.drop(state.token)
         mind(taken.sock)
-        takeover.unguard(taken.sock)
         taken.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         mapper = self._mappers[state.mapper]
         session = Session.resumed(self, taken, state, mapper, self._settings.backend)

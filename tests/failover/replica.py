@@ -43,6 +43,10 @@ def length(size: int) -> int:
     return len(header(size)) + size
 
 
+def _reset_if_killed(sock: socket.socket, reset: bool) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+
+
 class Server:
     """The sockets of this program, by number."""
 
@@ -56,11 +60,10 @@ class Server:
         self._sockets.append(sock)
         return len(self._sockets) - 1
 
-    async def listen(self, version: int, port: int, guarded: bool = True) -> int:
+    async def listen(self, version: int, port: int) -> int:
         self._listener = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if guarded:
-            takeover.guard(self._listener)
+        _reset_if_killed(self._listener, True)
         self._listener.bind(("::" if version == 6 else "0.0.0.0", port))
         self._listener.listen(4096)
         self._listener.setblocking(False)
@@ -101,6 +104,7 @@ class Server:
         took = time.monotonic() - began
         now = dataclasses.asdict(taken.secrets)
         now["k"] = now["k"].hex()
+        _reset_if_killed(taken.sock, True)
         number = self._add(taken.sock)
         return {
             "number": number,
@@ -141,7 +145,7 @@ class Server:
                 piece = content(size, start, PIECE)
                 await loop.sock_sendall(sock, piece)
                 start += len(piece)
-            takeover.unguard(sock)
+            _reset_if_killed(sock, False)
             sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             return str(error)
@@ -163,7 +167,7 @@ class Server:
         return number
 
     async def close(self, number: int) -> int:
-        takeover.unguard(self._sockets[number])
+        _reset_if_killed(self._sockets[number], False)
         self._sockets[number].close()
         return number
 

@@ -22,7 +22,6 @@
 #include <bpf/bpf_helpers.h>
 
 #define AF_INET 2
-#define FIN_FLAG 0x01
 #define SYN_FLAG 0x02
 #define RST_FLAG 0x04
 #define ACK_FLAG 0x10
@@ -317,13 +316,10 @@ static __always_inline __u8 flags_of(const struct tcphdr *tcp)
 	return ((const __u8 *)tcp)[13];
 }
 
-/* Most segments are of no interest: none that open or reset a connection, or end a guarded one, while no address pair
- * is watched. */
-static __always_inline int passes(struct __sk_buff *skb, const struct settings *now, const struct tcphdr *tcp)
+/* Most segments are of no interest: none that open or reset a connection, while no address pair is watched. */
+static __always_inline int passes(const struct settings *now, const struct tcphdr *tcp)
 {
-	__u8 flags = flags_of(tcp);
-
-	return !now->watching && !(flags & (SYN_FLAG | RST_FLAG)) && !(flags & FIN_FLAG && skb->mark == GUARDED_MARK);
+	return !now->watching && !(flags_of(tcp) & (SYN_FLAG | RST_FLAG));
 }
 
 /* Fills in `segment` from a frame whose IP header begins at l2; 0 if it is no TCP segment, or of no interest. */
@@ -340,7 +336,7 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 l2, int ingress, c
 
 		tcp = (struct tcphdr *)(ip + 1);
 		if ((void *)(tcp + 1) > end || ip->protocol != IPPROTO_TCP || ip->ihl != 5 ||
-		    (ip->frag_off & bpf_htons(0x1fff)) || passes(skb, now, tcp))
+		    (ip->frag_off & bpf_htons(0x1fff)) || passes(now, tcp))
 			return 0;
 		map_v4(source, ip->saddr);
 		map_v4(destination, ip->daddr);
@@ -349,7 +345,7 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 l2, int ingress, c
 		struct ipv6hdr *ip = data + l2;
 
 		tcp = (struct tcphdr *)(ip + 1);
-		if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP || passes(skb, now, tcp))
+		if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP || passes(now, tcp))
 			return 0;
 		__builtin_memcpy(source, &ip->saddr, 16);
 		__builtin_memcpy(destination, &ip->daddr, 16);
@@ -817,9 +813,6 @@ static __always_inline int out(struct __sk_buff *skb, __u32 l2)
 	if (!now || !parse(skb, l2, 0, now, &segment))
 		return TC_ACT_UNSPEC;
 	if ((watch_flags(now, &segment.tuple) & WATCH_MUTE_OUT) && alive(now) && skb->mark != HANDSHAKE_MARK)
-		return TC_ACT_SHOT;
-	/* Its program has died, and the daemon may have with it. */
-	if (skb->mark == GUARDED_MARK && segment.flags & (FIN_FLAG | RST_FLAG))
 		return TC_ACT_SHOT;
 	if (segment.flags & SYN_FLAG)
 		return syn_out(skb, now, &segment);

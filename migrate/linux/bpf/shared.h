@@ -83,9 +83,6 @@ struct watch {
 /* SO_MARK of the daemon's own segments, which pass where the connection itself is muted. */
 #define HANDSHAKE_MARK 0x4d494752
 
-/* SO_MARK of connections that do not end with their program: their FIN and RST stay on the host. */
-#define GUARDED_MARK 0x4d494746
-
 #define KEY_SLOTS 4
 #define SEED_WORDS 11
 
