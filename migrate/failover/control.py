@@ -52,6 +52,8 @@ class Control:
             case {"do": "dead", "server": str(server)}:
                 told = not request.get("here")
                 return {"result": {"server": server, "connections": self._wedge.pronounce(server, told)}}
+            case {"do": "take", "connection": str(name)}:
+                return {"result": {"connection": name, "known": self._wedge.take(name)}}
             case {"do": "status"}:
                 return {"result": self._wedge.describe()}
         return {"error": "the wedge does not know this request"}

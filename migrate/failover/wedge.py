@@ -230,6 +230,13 @@ class Wedge:
             self._group.say(Dead(server))
         return self.pronounced(server, "a person", alone=not tell)
 
+    def take(self, name: str) -> bool:
+        """A person wants one connection here, whoever has it; whether it is known."""
+        entries = [entry for entry in self._ledger.entries.values() if entry.state.secrets.name == name]
+        for entry in entries:
+            self._begin(entry, "a person wants it here", alone=True)
+        return bool(entries)
+
     def pronounced(self, server: str, by: str, alone: bool = False) -> int:
         """A server is said to be dead (`alone`: to this member only); how many connections of it are known here."""
         entries = self._ledger.owned_by(server) if server != self._settings.name else []
