@@ -3,13 +3,14 @@
     client --WAN, 46 ms round trip-- router --100 Mbit/s Ethernet-- sA, sB, sC    replicas
                                            `--100 Mbit/s Ethernet-- mon           the health monitor's host
 
-Everybody knows everybody's Ethernet address, so captures hold the experiment and nothing else.
+There may be several clients, each with a WAN of its own. Everybody knows everybody's Ethernet address, so captures hold the experiment and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -26,17 +27,21 @@ WAN = Cable(rate_bps=4_000_000, delay_s=0.023, queue_packets=100)
 ETHERNET = Veth(rate_bps=100_000_000)
 NETWORKS = {"client": 1, "sA": 2, "sB": 3, "sC": 4, "mon": 5}
 REPLICAS = ("sA", "sB", "sC")
+CLIENTS = ("client",)
+_FURTHER_CLIENTS = 11
+"""Number of the second client's network; the others follow."""
 _LENGTH = {4: 24, 6: 64}
 
 
 class FailoverTopo(LabTopo):
     """Nodes and links, as Mininet declares them."""
 
-    def build(self, wan: Cable = WAN, ethernet: Veth = ETHERNET, replicas: Sequence[str] = REPLICAS) -> None:
+    def build(self, wans: Sequence[Cable], ethernet: Veth, clients: Sequence[str], replicas: Sequence[str]) -> None:
         self.addHost("router", cls=Router)
-        for name in ("client", *replicas, "mon"):
+        for name in (*clients, *replicas, "mon"):
             self.addHost(name, cls=Host)
-            self.link("router", name, wan if name == "client" else ethernet, (f"router-{name}", f"{name}-eth0"))
+            spec = wans[clients.index(name)] if name in clients else ethernet
+            self.link("router", name, spec, (f"router-{name}", f"{name}-eth0"))
 
 
 class Failover:
@@ -48,20 +53,29 @@ class Failover:
         ip: Literal[4, 6] = 4,
         profile: ProfileName | Profile = "paper",
         wan: Cable = WAN,
+        seed: int = 0,
+        clients: Sequence[str] = CLIENTS,
         replicas: Sequence[str] = REPLICAS,
     ) -> None:
+        """`wan`: of each client, each with a seed of its own for its random losses."""
         self.version = ip
-        self.replica_names = tuple(replicas)
         self.ethernet = ETHERNET if has_tbf() else Veth()
         profile = PROFILES[profile] if isinstance(profile, str) else profile
-        self.network = Network(FailoverTopo(wan=wan, ethernet=self.ethernet, replicas=replicas))
+        self._networks = NETWORKS | {name: _FURTHER_CLIENTS + number for number, name in enumerate(clients[1:])}
+        self._networks[clients[0]] = NETWORKS["client"]
+        wans = [replace(wan, seed=len(clients) * seed + number) for number in range(len(clients))]
+        self.network = Network(FailoverTopo(wans, self.ethernet, clients, replicas))
         try:
             nodes = self.network.nodes
-            self.client, self.router, self.monitor = nodes["client"], nodes["router"], nodes["mon"]
+            self.router, self.monitor = nodes["router"], nodes["mon"]
+            self.clients = {name: nodes[name] for name in clients}
+            self.client = self.clients[clients[0]]
             self.replicas = {name: nodes[name] for name in replicas}
-            self.hosts = {"client": self.client, **self.replicas, "mon": self.monitor}
-            self.wan: CableLink = self.network.link("router", "client")
-            self.metrics = apply(profile, (self.client, *self.replicas.values()))
+            self.hosts = {**self.clients, **self.replicas, "mon": self.monitor}
+            self.wans: dict[str, CableLink] = {name: self.network.link("router", name) for name in clients}
+            self.wan = self.wans[clients[0]]
+            """The first client's."""
+            self.metrics = apply(profile, (*self.clients.values(), *self.replicas.values()))
             for name, host in self.hosts.items():
                 self._join(name)
                 host.default_route(self.address(name, 1), f"{name}-eth0", **self.metrics)
@@ -71,7 +85,7 @@ class Failover:
 
     def address(self, name: str, number: int = 2) -> str:
         """A host's address, or (1) the router's in the same network."""
-        network = NETWORKS[name]
+        network = self._networks[name]
         return f"10.0.{network}.{number}" if self.version == 4 else f"fd00:{network}::{number}"
 
     def _join(self, name: str) -> None:
@@ -103,8 +117,8 @@ class Failover:
     # --- before and during the experiment -----------------------------------------------------------------------------
 
     def measure(self, tolerance: float = 0.05) -> dict[str, Measured]:
-        """Measure the WAN and the replicas' Ethernet, all at once; raises `LinkNotAsDeclared`."""
-        specs: dict[str, Cable | Veth] = {"client": self.wan.spec}
+        """Measure all WANs and the replicas' Ethernet, all at once; raises `LinkNotAsDeclared`."""
+        specs: dict[str, Cable | Veth] = {name: link.spec for name, link in self.wans.items()}
         specs |= dict.fromkeys(self.replicas, self.ethernet)
         with ThreadPoolExecutor(len(specs)) as pool:
             pending = {
