@@ -23,12 +23,16 @@ class FailoverScenario(Scenario):
         found: list[Check] = []
         with stage_of(context) as stage:
             import os
+
             for case in (*_WRONG, *_DEATHS, *_REQUESTS):
-                if os.environ.get("ONLY") and case.__name__ not in os.environ["ONLY"].split(): continue
+                if os.environ.get("ONLY") and case.__name__ not in os.environ["ONLY"].split():
+                    continue
                 try:
                     found += case(stage)
                 except Exception:
-                    import traceback; traceback.print_exc()
+                    import traceback
+
+                    traceback.print_exc()
         return found
 
 

@@ -57,19 +57,33 @@ class Attacks:
         """Raises `Beaten` once an attack that must fail does not."""
         field, server, random = self._field, self._field.server, self._random
         s = random.randrange(CIRCLE)
-        self._try("forged tokens", "token and request",
-                  [migrate_syn(self._own, server, s, bytes((1,)) + random.randbytes(16)) for _ in range(MANY)])
+        self._try(
+            "forged tokens",
+            "token and request",
+            [migrate_syn(self._own, server, s, bytes((1,)) + random.randbytes(16)) for _ in range(MANY)],
+        )
 
         first = self._move("loc2")
-        self._try("recorded request, at once", "a new request",
-                  [migrate_syn(self._own, server, first.seq, _option(first))] * SOME, cause=NOT_LARGER)
-        self._try("recorded request, from the mover's address", "a new request",
-                  [migrate_syn(first.source, server, first.seq, _option(first))] * SOME)
+        self._try(
+            "recorded request, at once",
+            "a new request",
+            [migrate_syn(self._own, server, first.seq, _option(first))] * SOME,
+            cause=NOT_LARGER,
+        )
+        self._try(
+            "recorded request, from the mover's address",
+            "a new request",
+            [migrate_syn(first.source, server, first.seq, _option(first))] * SOME,
+        )
         token, proof = _option(first)[1:9], _option(first)[9:]
         wrong = [bytes((2,)) + token + random.randbytes(8) for _ in range(MANY // 2)]
         wrong += [bytes((1 + number,)) + token + proof for number in range(1, 1 + SOME)]
-        self._try("right token, wrong request", "the request",
-                  [migrate_syn(self._own, server, first.seq, option) for option in wrong], cause=WRONG_PROOF)
+        self._try(
+            "right token, wrong request",
+            "the request",
+            [migrate_syn(self._own, server, first.seq, option) for option in wrong],
+            cause=WRONG_PROOF,
+        )
         self._reflect("request reflected to its sender", first, cause=OWN_REQUEST)
         self._blind_resets(first)
 
@@ -78,8 +92,12 @@ class Attacks:
         length = 24 if field.lab.version == 4 else 64
         field.lab.mobile.add_address(present.mobile_interface, f"{addresses[1]}/{length}")
         at = field.quick_moves(1, addresses)
-        self._try("recorded request, after another move", "a new request",
-                  [migrate_syn(self._own, server, first.seq, _option(first))] * SOME, cause=NOT_LARGER)
+        self._try(
+            "recorded request, after another move",
+            "a new request",
+            [migrate_syn(self._own, server, first.seq, _option(first))] * SOME,
+            cause=NOT_LARGER,
+        )
         field.context.step(f"moving {moves} times")
         at = field.quick_moves(moves, [addresses[at], addresses[1 - at]]) ^ at
         records = field.recorded(self._captures["server"])
@@ -92,8 +110,12 @@ class Attacks:
             raise Invalid(f"the last Migrate SYN recorded is not from {address}")
         for ago, cause in ((64, NOT_LARGER), (65, WRONG_PROOF), (127, WRONG_PROOF), (128, NOT_LARGER)):
             old = records[-1 - ago]
-            self._try(f"recorded request, {ago} moves ago", "a new request",
-                      [migrate_syn(self._own, self._field.server, old.seq, _option(old))] * SOME, cause=cause)
+            self._try(
+                f"recorded request, {ago} moves ago",
+                "a new request",
+                [migrate_syn(self._own, self._field.server, old.seq, _option(old))] * SOME,
+                cause=cause,
+            )
 
     def _reflect(self, name: str, own: Seen, cause: str = "") -> None:
         at = End(self._field.lab.mobile_address, own.source.port)
@@ -106,11 +128,19 @@ class Attacks:
         expected = first.seq + 1
         near = [expected + random.choice((-1, 1)) * random.randrange(1, 30_000) for _ in range(MANY // 2)]
         far = [expected + random.randrange(1, CIRCLE) for _ in range(MANY // 2)]
-        self._try("RSTs to the server, in and out of the window", "the sequence number",
-                  [segment(mobile, server, RST, seq) for seq in near + far], cause=INEXACT)
-        self._try("RSTs to the mobile", "the sequence number",
-                  [segment(server, mobile, RST, seq) for seq in random.sample(range(CIRCLE), MANY)],
-                  cause=INEXACT, target="mobile")
+        self._try(
+            "RSTs to the server, in and out of the window",
+            "the sequence number",
+            [segment(mobile, server, RST, seq) for seq in near + far],
+            cause=INEXACT,
+        )
+        self._try(
+            "RSTs to the mobile",
+            "the sequence number",
+            [segment(server, mobile, RST, seq) for seq in random.sample(range(CIRCLE), MANY)],
+            cause=INEXACT,
+            target="mobile",
+        )
 
     def exact_reset(self) -> dict[str, float]:
         """What an attacker achieves who knows the very number: seconds of the stall, bytes that came during it, and
@@ -145,9 +175,7 @@ class Attacks:
             self._field.events[name].wait(count, "migrated")
         return self._field.recorded(self._captures["server"])[-1]
 
-    def _try(
-        self, name: str, lacks: str, packets: Sequence[bytes], *, cause: str = "", target: str = "server"
-    ) -> None:
+    def _try(self, name: str, lacks: str, packets: Sequence[bytes], *, cause: str = "", target: str = "server") -> None:
         field = self._field
         field.context.step(f"attacking: {name}")
         events = field.events[target]
@@ -187,9 +215,11 @@ class Attacks:
 
     def _seen(self, target: str, since: float, wanted: set[Identity], count: int) -> list[Seen]:
         """What the capture at the victim has, once it has all that was sent, or has had its time."""
-        files = [self._captures[target]] if target == "server" else [
-            self._captures[f"mobile-{place}"] for place in ("loc1", "loc2")
-        ]
+        files = (
+            [self._captures[target]]
+            if target == "server"
+            else [self._captures[f"mobile-{place}"] for place in ("loc1", "loc2")]
+        )
         end = time.monotonic() + CAPTURE_SECONDS
         while True:
             seen = [one for file in files for one in read(file) if one.time >= since]
@@ -281,4 +311,3 @@ def overtaken(field: Battlefield, source: int) -> Takeover:
     if not found:
         raise Invalid("no Migrate SYN came by the café")
     return Takeover(found[0], server_events.count("migrated", str(own.address), since=mark))
-

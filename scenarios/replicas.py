@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from migrate.daemon.control import SOCKET_NAME as MIGRATED_SOCKET_NAME
 from migrate.failover.control import SOCKET_NAME
 from scenarios.following import Follower
 from scenarios.programs import READY_SECONDS, ProgramError
@@ -21,8 +22,6 @@ GROUP_PORT = 7777
 BACKEND_PORT = 8081
 """Where each replica's nginx listens, for its wedge only."""
 GROUP_KEY = "the replicas of this experiment"
-# This machine may be busy with other things than the experiment: no wedge declines because of that.
-_ANY_LOAD = ("--most-load", "1000000")
 
 
 def _started(host: Host, argv: Sequence[str | Path], log: Path) -> subprocess.Popen[Any]:
@@ -58,7 +57,7 @@ class Wedge:
         self.host, self.log = host, out / f"{host.name}-wedge.log"
         events = out / f"{host.name}-wedge.jsonl"
         argv: list[str | Path] = ["migrate.failover", "--name", host.name, "--port", "8080", "--events", events]
-        argv += ["--backend", f"127.0.0.1:{BACKEND_PORT}", "--group-key", key, *_ANY_LOAD]
+        argv += ["--backend", f"127.0.0.1:{BACKEND_PORT}", "--group-key", key]
         argv += ["--listen", at(addresses[host.name], GROUP_PORT)]
         for name, address in addresses.items():
             if name != host.name:
@@ -87,6 +86,10 @@ class Wedge:
         self._ask(do="dead", server=server)
         return when
 
+    def take(self, connection: str) -> bool:
+        """Says to it what `migratectl take CONNECTION` would say; whether it knows of that connection."""
+        return bool(self._ask(do="take", connection=connection)["known"])
+
     def wait_until_known(self, patience: float, count: int = 1) -> None:
         """Until it knows of so many connections of the others; raises `ProgramError`."""
         end = time.monotonic() + patience
@@ -96,18 +99,32 @@ class Wedge:
             time.sleep(0.005)
 
     def _ask(self, **request: Any) -> Any:
-        with self.host.entered(), socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(READY_SECONDS)
-            try:
-                sock.connect(SOCKET_NAME)
-                sock.sendall(json.dumps(request).encode() + b"\n")
-                with sock.makefile() as answers:
-                    answer: dict[str, Any] = json.loads(answers.readline() or "{}")
-            except OSError as error:
-                raise ProgramError(f"the wedge on {self.host.name} does not answer: {error.strerror}") from error
-        if "result" not in answer:
-            raise ProgramError(f"the wedge on {self.host.name} refuses: {answer.get('error', 'it has ended')}")
-        return answer["result"]
+        return _ask(self.host, SOCKET_NAME, "wedge", request)
+
+
+def connections(host: Host, port: int) -> list[str]:
+    """The names of the connections that this host's migrated could move and that go to this port."""
+    rows = _ask(host, MIGRATED_SOCKET_NAME, "migrated", {"do": "list"})
+    return [row["connection"] for row in rows if row["remote_port"] == port and row["migratable"]]
+
+
+def _ask(host: Host, name: str, program: str, request: dict[str, Any]) -> Any:
+    """A request to a host's daemon, as migratectl makes it.  Raises `ProgramError`."""
+    with host.entered():
+        sock = socket.socket(socket.AF_UNIX)
+    with sock:
+        sock.settimeout(READY_SECONDS)
+        try:
+            with host.entered():
+                sock.connect(name)
+            sock.sendall(json.dumps(request).encode() + b"\n")
+            with sock.makefile() as answers:
+                answer: dict[str, Any] = json.loads(answers.readline() or "{}")
+        except OSError as error:
+            raise ProgramError(f"the {program} on {host.name} does not answer: {error.strerror}") from error
+    if "result" not in answer:
+        raise ProgramError(f"the {program} on {host.name} refuses: {answer.get('error', 'it has ended')}")
+    return answer["result"]
 
 
 class Monitor:

@@ -3,7 +3,8 @@
     client --WAN, 46 ms round trip-- router --100 Mbit/s Ethernet-- sA, sB, sC    replicas
                                            `--100 Mbit/s Ethernet-- mon           the health monitor's host
 
-There may be several clients, each with a WAN of its own. Everybody knows everybody's Ethernet address, so captures hold the experiment and nothing else.
+There may be several clients, each with a WAN of its own. Everybody knows everybody's Ethernet address, so captures
+hold the experiment and nothing else.
 """
 
 from __future__ import annotations
