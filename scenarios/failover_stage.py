@@ -14,7 +14,7 @@ from random import Random
 from scenarios.base import Context
 from scenarios.failover_seen import Received, Seen
 from scenarios.following import Follower
-from scenarios.programs import Download, Migrated, Nginx, ProgramError, random_file, wait_until_closed
+from scenarios.programs import Download, Migrated, Nginx, ProgramError, random_file
 from scenarios.replicas import BACKEND_PORT, Monitor, Wedge, at, group_key
 from scenarios.verdict import Invalid
 from topologies.failover import Failover
@@ -62,13 +62,12 @@ class Stage:
         out = self.context.out / name
         out.mkdir()
         with ExitStack() as ending:
-            case = Case(self, name, out, tuple(replicas), ending)
+            case = Case(self, name, out, tuple(replicas), ending, left=_connections(self.topology.client))
             for replica in replicas:
                 case.start(replica, *options.get(replica, ()))
-            captures = self.topology.capture(out, ("client", *replicas))
+            captures = self.topology.capture(out, ["client"])
             yield case
-            if case.closes:
-                wait_until_closed([self.topology.client], PATIENCE_SECONDS)
+            case.wait_until_closed()
             for capture in captures.values():
                 capture.stop()
         case.look()
@@ -89,6 +88,8 @@ class Case:
     """The one that the case is about."""
     closes: bool = True
     """False where the client ends a connection whose server is dead: its kernel goes on asking for a while."""
+    left: frozenset[str] = frozenset()
+    """The client's connections of earlier cases that are such."""
     daemon_events: dict[str, Follower] = field(init=False)
     began_at: float = field(default_factory=time.time)
 
@@ -180,6 +181,14 @@ class Case:
         """Until a connection of this host's daemon is in MIGRATE_WAIT."""
         self.daemon_events[host].wait_for(lambda told: told.event == "waiting", PATIENCE_SECONDS, since=self.began_at)
 
+    def wait_until_closed(self) -> None:
+        """Until the client's connections of this case have ended."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while self.closes and (mine := _connections(self.topology.client) - self.left):
+            if time.monotonic() > end:
+                raise ProgramError(f"{len(mine)} connections of the client do not close: {min(mine)}")
+            time.sleep(0.02)
+
     def wait_any(self, event: str, patience: float = PATIENCE_SECONDS) -> str:
         """Until one of the wedges has told it; which."""
         end = time.monotonic() + patience
@@ -197,6 +206,12 @@ class Case:
             program.events.look()
         for events in self.daemon_events.values():
             events.look()
+
+
+def _connections(host: Host) -> frozenset[str]:
+    """A host's connections, TIME-WAIT apart: both ends of each."""
+    said = host.run(["ss", "-Htn", "state", "connected", "exclude", "time-wait"]).stdout
+    return frozenset(" > ".join(line.split()[-2:]) for line in said.splitlines())
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from scenarios.oscillation_seen import Curve
 from scenarios.programs import Download, Migrated, Nginx, ProgramError, checksum, random_file
 from scenarios.replicas import BACKEND_PORT, Wedge, connections, group_key
 from scenarios.verdict import Check, Invalid
+from topologies.capture import HEADER_BYTES
 from topologies.failover import WAN, Failover
 from topologies.measure import LinkNotAsDeclared
 from topologies.nodes import Host
@@ -87,7 +88,7 @@ class _Lab:
         for link in self.topology.wans.values():
             lossy = replace(link.spec, loss=loss, queue_packets=QUEUE_PACKETS)
             link.set_properties(lossy.there, lossy.back)
-        captures = self.topology.capture(out, list(self.topology.clients))
+        captures = self.topology.capture(out, list(self.topology.clients), HEADER_BYTES)
         with ThreadPoolExecutor(len(PERIODS)) as pool:
             pending = [pool.submit(self._play, out, period) for period in PERIODS]
             played = [one.result() for one in pending]

@@ -14,6 +14,8 @@ from scenarios.base import Context
 from scenarios.oscillation_seen import Curve, seconds
 from scenarios.verdict import Check, Invalid
 
+SELDOM_SECONDS, LITTLE = 5.0, 1.15
+"""The paper's finding: to be moved every few seconds costs little."""
 LEAST_SHARE = 0.9
 """Of the link's rate, for a download that is never moved and loses nothing: else something else slows all curves."""
 
@@ -26,7 +28,11 @@ def judge(context: Context, curves: Sequence[Curve], names: Mapping[str, str]) -
         if len(curve.streams) == 1:
             found += _moves(curve, curve.streams[0], names)
             found += _bytes(curve, curve.streams[0])
-    costs(context, curves)
+    cost = costs(context, curves)
+    seldom = [times for (loss, period), times in cost.items() if loss == 0 and period >= SELDOM_SECONDS]
+    if seldom:
+        name = f"time of what is moved every {SELDOM_SECONDS:g} s or less often, without losses, beside never"
+        found.append(Check.at_most(name, LITTLE, round(max(seldom), 3), "times"))
     return found
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from topologies.capture import Capture
+from topologies.capture import SNAP_BYTES, Capture
 from topologies.links import Cable, CableLink, Veth
 from topologies.measure import Declared, Measured, measure
 from topologies.network import LabTopo, Network
@@ -133,9 +133,11 @@ class Failover:
             }
             return {name: future.result() for name, future in pending.items()}
 
-    def capture(self, directory: Path, names: Sequence[str] = ("client", *REPLICAS)) -> dict[str, Capture]:
-        """Capture at these hosts, into `directory`/NAME.pcap."""
-        return {name: self.hosts[name].capture(f"{name}-eth0", directory / f"{name}.pcap") for name in names}
+    def capture(self, directory: Path, names: Sequence[str], snap_bytes: int = SNAP_BYTES) -> dict[str, Capture]:
+        """Capture at these hosts, `snap_bytes` of each packet, into `directory`/NAME.pcap."""
+        return {
+            name: self.hosts[name].capture(f"{name}-eth0", directory / f"{name}.pcap", snap_bytes) for name in names
+        }
 
     def stop(self) -> None:
         """Take everything down. Idempotent."""
