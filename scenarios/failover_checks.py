@@ -35,10 +35,12 @@ def taken_over(
     by: Sequence[str] = ("sB",),
     silent: bool = True,
     idle: bool = False,
+    killed: bool = False,
 ) -> list[Check]:
     """One connection, which one of these replicas took from sA.
 
-    `silent`: sA had nothing on its way any more; `idle`: nor had it anything left to send."""
+    `silent`: sA had nothing on its way any more; `idle`: nor had it anything left to send; `killed`: sA's kernel has
+    ended its process, and reset what it had."""
     name = seen.case
     checks = [Check.equal(f"{name}: connections of the client", 1, len(streams))]
     if not streams:
@@ -49,6 +51,7 @@ def taken_over(
         move = measures.the_move(stream)
         checks += _asked(name, stream, move, keys)
         checks += _goes_on(name, stream, move, silent)
+        checks += _resets(seen, stream, move, killed)
         if silent and not idle:
             checks.append(in_time(context, seen, stream, move))
     except NoMeasure as cause:
@@ -106,14 +109,12 @@ def _goes_on(name: str, stream: Stream, move: Move, silent: bool) -> list[Check]
     dated = [
         one for one in stream.of_epoch(move.epoch) if any(kind == TIMESTAMP_KIND for kind, _ in one.packet.options)
     ]
-    ended = [
-        one for one in stream.segments if one.epoch < move.epoch and not one.from_initiator and one.flags & (FIN | RST)
-    ]
+    ended = [one for one in stream.segments if one.epoch < move.epoch and not one.from_initiator and one.has(FIN)]
     checks = [
         Check.equal(f"{name}: bytes before the SYN/ACK's ack that come again", 0, stale, "bytes"),
         Check.equal(f"{name}: bytes missing from what came to the client", 0, missing, "bytes"),
         Check.equal(f"{name}: segments with timestamps after the take-over", 0, len(dated)),
-        Check.equal(f"{name}: FINs and RSTs of the server that had it", 0, len(ended)),
+        Check.equal(f"{name}: FINs of the server that had it", 0, len(ended)),
     ]
     if silent:
         # What is still on its way may come between the answer and the silence.
@@ -125,6 +126,18 @@ def _goes_on(name: str, stream: Stream, move: Move, silent: bool) -> list[Check]
             )
         )
     return checks
+
+
+def _resets(seen: Seen, stream: Stream, move: Move, killed: bool) -> list[Check]:
+    """A server that lives resets nothing. The kernel of a killed one does, and the client waits for another."""
+    came = [one for one in stream.segments if one.epoch < move.epoch and not one.from_initiator and one.has(RST)]
+    if not killed:
+        return [Check.equal(f"{seen.case}: RSTs of the server that had it", 0, len(came))]
+    waits = [one for one in of(seen.daemons["client"], "waiting") if one.time >= seen.began_at]
+    return [
+        Check.at_least(f"{seen.case}: RSTs of the killed server's kernel", 1, len(came)),
+        Check.equal(f"{seen.case}: times that the client waits for another server", 1, len(waits)),
+    ]
 
 
 def had_before(stream: Stream, move: Move) -> int:

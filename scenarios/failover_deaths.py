@@ -37,7 +37,7 @@ def trace(case: Case) -> Trace:
 
 
 def killed(stage: Stage) -> list[Check]:
-    """kill -9: its kernel sends what it has, and then says nothing."""
+    """kill -9: its kernel resets the connection, and the client waits for another server (MIGRATE_WAIT)."""
     with stage.case("killed") as case:
         case.watch()
         started(case)
@@ -46,7 +46,7 @@ def killed(stage: Stage) -> list[Check]:
         case.wait("sB", "taken-over")
         status = finished(case)
     seen, at = case.seen(status, [case.received("object")]), trace(case)
-    return [*checks.taken_over(stage.context, seen, at.streams, at.keys), checks.death(seen)]
+    return [*checks.taken_over(stage.context, seen, at.streams, at.keys, killed=True), checks.death(seen)]
 
 
 def cut_off(stage: Stage) -> list[Check]:
@@ -106,7 +106,7 @@ def race(stage: Stage) -> list[Check]:
     stage.context.report("race: winner", winner)
     return [
         *checks.raced(seen, at.packets, racers),
-        *checks.taken_over(stage.context, seen, at.streams, at.keys, by=racers),
+        *checks.taken_over(stage.context, seen, at.streams, at.keys, by=racers, killed=True),
     ]
 
 

@@ -28,7 +28,7 @@ def ranged(stage: Stage) -> list[Check]:
         status = finished(case)
     seen = case.seen(status, [case.received("object", part=RANGE)], pronounced_at)
     at = trace(case)
-    return checks.taken_over(stage.context, seen, at.streams, at.keys, silent=False)
+    return checks.taken_over(stage.context, seen, at.streams, at.keys, silent=False, killed=True)
 
 
 def keep_alive(stage: Stage) -> list[Check]:
@@ -43,7 +43,7 @@ def keep_alive(stage: Stage) -> list[Check]:
     seen = case.seen(status, [case.received("second"), case.received("object")], pronounced_at)
     at = trace(case)
     return [
-        *checks.taken_over(stage.context, seen, at.streams, at.keys, silent=False),
+        *checks.taken_over(stage.context, seen, at.streams, at.keys, silent=False, killed=True),
         *(checks.requests(seen, one, ["sA", "sA"]) for one in at.streams),
     ]
 
@@ -65,7 +65,7 @@ def between(stage: Stage) -> list[Check]:
     seen = case.seen(status, [case.received("second"), case.received("object")], pronounced_at)
     at = trace(case)
     return [
-        *checks.taken_over(stage.context, seen, at.streams, at.keys, idle=True),
+        *checks.taken_over(stage.context, seen, at.streams, at.keys, idle=True, killed=True),
         *(checks.requests(seen, one, ["sA", "sB"]) for one in at.streams),
     ]
 

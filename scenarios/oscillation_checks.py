@@ -103,7 +103,7 @@ def as_fast_as_the_link(curves: Sequence[Curve], rate_bps: float) -> None:
 
 
 def costs(context: Context, curves: Sequence[Curve]) -> dict[tuple[float, float], float]:
-    """How many times as long each curve takes as the one of its loss that is never moved, by (loss, period); reported."""
+    """How many times as long each curve takes as the never moved one of its loss, by (loss, period); reported."""
     found = {}
     never = {curve.loss: seconds(curve.streams[0]) for curve in curves if curve.period is None and curve.streams}
     for curve in curves:

@@ -46,9 +46,8 @@ class Capture:
             raise CaptureError("there is neither tcpdump nor dumpcap: install tcpdump")
         with contextlib.ExitStack() as opened:
             self._said = opened.enter_context(tempfile.TemporaryFile())
-            self._process = host.spawn(
-                _command(self._program, interface, path, snap_bytes), stdout=subprocess.DEVNULL, stderr=self._said, daemon=True
-            )
+            command = _command(self._program, interface, path, snap_bytes)
+            self._process = host.spawn(command, stdout=subprocess.DEVNULL, stderr=self._said, daemon=True)
             try:
                 self._await_start()
             except BaseException:
