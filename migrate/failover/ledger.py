@@ -72,6 +72,16 @@ class Ledger:
         known.offered = True
         return known
 
+    def orphans(self, server: str) -> list[Entry]:
+        """The connections of earlier starts of a server, which have died with it."""
+        boot = self.peers[server].boot
+        return [entry for entry in self.entries.values() if entry.owner == server and entry.boot < boot]
+
+    def silent(self, server: str) -> None:
+        """A server is not counted on until it is heard of again."""
+        if server in self.peers:
+            self.peers[server].heard = float("-inf")
+
     def owned_by(self, server: str) -> list[Entry]:
         return [entry for entry in self.entries.values() if entry.owner == server]
 

@@ -51,8 +51,8 @@ class SocketPosition:
         return bool(self.locks & SOCK_BINDPORT_LOCK)
 
     def core(self) -> Position:
-        # The window was offered with the last ACK; what has come since is within it.  Said anew as it was then, it would
-        # invite bytes beyond its end, and a kernel drops those (6.17 and later even where it has room).
+        # The window was offered with the last ACK; what has come since is within it.  Said anew as it was then, it
+        # would invite bytes beyond its end, and a kernel drops those (6.17 and later even where it has room).
         window = max(0, seq.diff(seq.add(self.rcv_wup, self.rcv_wnd), self.rcv_nxt))
         return Position(self.snd_una, self.snd_nxt, self.rcv_nxt, window, TcpState(self.state))
 

@@ -42,20 +42,25 @@ def address(host: str, version: int = 4, end: int = 2) -> str:
 class Wedge:
     """A replica's wedge, serving when this returns."""
 
-    def __init__(self, host: Host, members: list[str], *options: str, key: str = KEY, backend: str = "") -> None:
+    def __init__(
+        self, host: Host, members: list[str], *options: str, key: str = KEY, backend: str = "", wrong: str = ""
+    ) -> None:
+        """`wrong`: one of the mistakes of wrong_wedge.py."""
         self.host = host
         self.events_file = OUT / f"{host.name}-wedge.jsonl"
         self.log = OUT / f"{host.name}-wedge.log"
+        module = "tests.failover.wrong_wedge" if wrong else "migrate.failover"
         key_file = OUT / f"{host.name}.key"
         key_file.write_text(key)
-        words: list[str | Path] = [sys.executable, "-m", "migrate.failover", "--name", host.name, "--port", str(PORT)]
+        words: list[str | Path] = [sys.executable, "-m", module, "--name", host.name, "--port", str(PORT)]
         words += ["--backend", backend or f"unix:{OUT / host.name / 'nginx.sock'}", "--group-key", key_file]
         words += ["--listen", f"{address(host.name)}:{GROUP_PORT}", "--events", self.events_file]
         for member in members:
             words += ["--member", f"{address(member)}:{GROUP_PORT}"]
         words += options
         with self.log.open("a") as log:
-            self.process = host.spawn(words, stdout=subprocess.PIPE, stderr=log, cwd=ROOT, env=os.environ)
+            environment = os.environ | {"WRONG": wrong}
+            self.process = host.spawn(words, stdout=subprocess.PIPE, stderr=log, cwd=ROOT, env=environment)
         assert self.process.stdout is not None
         assert select.select([self.process.stdout], [], [], PATIENCE_SECONDS)[0], f"no wedge: {self.last_words()}"
         assert self.process.stdout.readline() == b"ready\n", f"no wedge: {self.last_words()}"

@@ -26,6 +26,12 @@ def connect(address: str, port: int, buffer: int = 0) -> int:
     return len(socks) - 1
 
 
+def patience(number: int, seconds: float) -> float:
+    """How long a read waits for each piece."""
+    socks[number].settimeout(seconds)
+    return seconds
+
+
 def send(number: int, data: str) -> int:
     socks[number].sendall(bytes.fromhex(data))
     return len(data) // 2

@@ -1,4 +1,5 @@
-"""Who takes over: races, members that decline, deaths that the monitor sees, frozen and cut-off servers, an orderly end."""
+"""Who takes over: races, members that decline, deaths that the monitor sees, servers frozen and cut off, an orderly
+end."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from functools import partial
 
 from scenarios.programs import Download, checksum
 from tests.failover.house import (
@@ -14,16 +17,20 @@ from tests.failover.house import (
     OUT,
     PATIENCE_SECONDS,
     PORT,
-    ROOT,
     House,
+    Wedge,
     address,
     house,
     until,
 )
-from tests.topologies.inside import in_sandbox
+from tests.topologies.inside import ROOT, in_sandbox
 
 SIZE = 3_000_000
 RATE = 10e6
+
+
+def _knows_members(wedge: Wedge, count: int) -> bool:
+    return len(wedge.ask(do="status")["members"]) == count
 
 
 def downloading(place: House, *options: str, on: str = "sA sB sC") -> tuple[Download, str]:
@@ -32,10 +39,9 @@ def downloading(place: House, *options: str, on: str = "sA sB sC") -> tuple[Down
     for server in on.split():
         place.serve(server)
         place.wedge(server, *options)
-    for server in on.split():
-        others = len(on.split()) - 1
-        status = place.wedges[server].ask
-        until(lambda status=status, others=others: len(status(do="status")["members"]) == others, "they know each other")
+    others = len(on.split()) - 1
+    for wedge in place.wedges.values():
+        until(partial(_knows_members, wedge, others), "they know each other")
     download = place.curl("object", OUT / "got")
     download.wait_for(SIZE // 8, PATIENCE_SECONDS)
     for server in on.split()[1:]:
@@ -153,5 +159,44 @@ def test_back_and_forth() -> None:
             place.wedges[there].ask(do="dead", server=here, here=True)
             place.wedges[there].wait_event("taken-over", count + 1)
             here = there
+        assert download.received < SIZE
+        finished(download, wanted)
+
+
+@in_sandbox
+def test_a_server_that_starts_anew() -> None:
+    """sA's wedge is killed and started again before anybody has called it dead: its old connections are not with it."""
+    with house(rate_bps=RATE) as place:
+        download, wanted = downloading(place, on="sA sB")
+        place.wedges["sA"].kill()
+        place.wedge("sA")
+        place.wedges["sB"].wait_event("taken-over")
+        assert place.wedges["sB"].events("pronounced")[0]["cause"].startswith("sA has started anew")
+        finished(download, wanted)
+
+
+@in_sandbox
+def test_a_client_that_moves() -> None:
+    """The client changes its address, then its server dies: soft state knows where it is now, and the counts."""
+    with house(rate_bps=RATE) as place:
+        download, wanted = downloading(place, on="sA sB")
+        for here, there in ((2, 12), (12, 13)):
+            client, router = place.client, place.network.nodes["router"]
+            gateway = address("client", end=1)
+            client.ip_batch(
+                4,
+                [
+                    f"address del {address('client', end=here)}/24 dev client-eth0",
+                    f"address add {address('client', end=there)}/24 dev client-eth0",
+                    f"route replace default via {gateway}",
+                ],
+            )
+            assert router
+            place.daemons["sA"].wait_event("migrated", 1 if there == 12 else 2)
+        until(lambda: place.wedges["sA"].ask(do="status")["connections"] == 1, "sA has it")
+        time.sleep(0.1)  # the news travels from the daemon to the wedge and on
+        place.wedges["sA"].kill()
+        place.wedges["sB"].pronounce("sA")
+        place.wedges["sB"].wait_event("taken-over")
         assert download.received < SIZE
         finished(download, wanted)

@@ -1,0 +1,65 @@
+"""What the wedge asks of its clients' sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+
+from migrate.linux.repair import SIOCOUTQ
+
+BACKLOG = 4096
+
+
+def listen(port: int) -> socket.socket:
+    """All addresses of both IP versions.  Raises OSError."""
+    listener = socket.socket(socket.AF_INET6)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    # The ACK of a request rides on its answer: until the group knows of a request, the client keeps it.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+    mind(listener)
+    listener.bind(("::", port))
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def mind(sock: socket.socket, reset: bool = True) -> None:
+    """Whoever closes the socket, the kernel if need be, resets its connection (of a listener: those that it accepts).
+
+    A process that is killed would else end its streams by FIN, as if that were all.  The RST leaves a client of Migrate
+    in MIGRATE_WAIT, until another member comes or 2MSL are over; any other client sees a reset."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+
+
+async def drained(sock: socket.socket) -> None:
+    """Until the peer has acknowledged everything, our FIN included."""
+    pause = 0.001
+    while struct.unpack("=i", fcntl.ioctl(sock, SIOCOUTQ, bytes(4)))[0]:
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 0.05)
+
+
+async def first_readable(socks: list[socket.socket]) -> set[socket.socket]:
+    """Those of which one can be read, or has ended, first."""
+    loop = asyncio.get_running_loop()
+    woken: asyncio.Future[None] = loop.create_future()
+    ready: set[socket.socket] = set()
+
+    def note(sock: socket.socket) -> None:
+        ready.add(sock)
+        if not woken.done():
+            woken.set_result(None)
+
+    for sock in socks:
+        loop.add_reader(sock, note, sock)
+    try:
+        await woken
+    finally:
+        for sock in socks:
+            loop.remove_reader(sock)
+    return ready

@@ -1,0 +1,156 @@
+"""Taking over: which connections of others this member goes on with, and how."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from migrate.core import Peer
+from migrate.failover import choice, takeover
+from migrate.failover.backend import BackendGone, probe
+from migrate.failover.ledger import Entry, Ledger
+from migrate.failover.mapping import Differs, Mapper, NotMappable
+from migrate.failover.session import Session
+from migrate.failover.sockets import mind
+from migrate.failover.standing import Lost
+from migrate.failover.state import SoftState
+
+if TYPE_CHECKING:
+    from migrate.failover.wedge import Wedge
+
+AT_ONCE = 64
+"""So many take-overs are under way at a time."""
+ATTEMPTS = 4
+"""With so many request numbers, one after the other, where no member is known to have won."""
+PROBED_SECONDS = 1.0
+"""What the own backend said of an object holds so long: a thousand clients of one object are one question."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """A take-over under way."""
+
+    task: asyncio.Task[None]
+    owner: str
+
+
+class Taker:
+    """Decides alone, from the ledger; the client decides who wins."""
+
+    def __init__(self, wedge: Wedge, ledger: Ledger, mappers: dict[int, Mapper]) -> None:
+        self._wedge, self._ledger, self._mappers = wedge, ledger, mappers
+        self._under_way: dict[bytes, _Taking] = {}
+        self._refused: dict[bytes, tuple[int, int]] = {}  # by token: the state that this replica cannot go on from
+        self._probed: dict[tuple[bytes, bytes, int], tuple[float, str]] = {}
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    def pronounced(self, server: str, by: str, alone: bool = False) -> int:
+        """A server is said to be dead (`alone`: to this member only); how many connections of it are known here."""
+        entries = self._ledger.owned_by(server) if server != self._wedge.settings.name else []
+        self._ledger.silent(server)
+        for entry in entries:
+            self.begin(entry, f"{by} pronounces {server} dead", alone)
+        return len(entries)
+
+    def begin(self, entry: Entry, why: str, alone: bool = False) -> None:
+        """Takes a connection over when it is this member's turn, unless it declines."""
+        token, name = entry.state.token, entry.state.secrets.name
+        if token in self._under_way or self._refused.get(token) == entry.state.order:
+            return
+        if self._wedge.declines():
+            self._wedge.event(None, "declined", f"{why}; too busy", name=name)
+            return
+        settings, peers = self._wedge.settings, () if alone else self._ledger.peers.values()
+        pause = choice.wait(token, settings.name, peers, entry.owner, time.monotonic(), settings.step)
+        self._wedge.event(None, "pronounced", f"{why}; my turn in {pause:g} s", name=name)
+        task = self._wedge.spawn(self._take(entry, pause))
+        self._under_way[token] = _Taking(task, entry.owner)
+        task.add_done_callback(lambda _: self._under_way.pop(token, None))
+
+    def heard(self, entry: Entry) -> None:
+        """A connection has a new state: if another member has it now, this one gives up."""
+        taking = self._under_way.get(entry.state.token)
+        if taking is not None and taking.owner != entry.owner:
+            self._wedge.event(None, "lost", f"{entry.owner} has it", name=entry.state.secrets.name)
+            taking.task.cancel()
+
+    async def _take(self, entry: Entry, pause: float) -> None:
+        await asyncio.sleep(pause)
+        async with self._slots:
+            known = self._ledger.entries.get(entry.state.token)
+            if known is None or known.owner != entry.owner:
+                return  # it is over, or another's
+            state, name = known.state, known.state.secrets.name
+            try:
+                await self._check(state)
+            except (Differs, NotMappable, BackendGone) as error:
+                self._refused[state.token] = state.order
+                self._wedge.event(None, "refused", str(error), name=name)
+                self._wedge.note(f"does not take over a client of {entry.owner}: {error}")
+                return
+            taken = await self._ask(state)
+        if taken is not None:
+            self._go_on(entry.owner, state, taken)
+
+    async def _ask(self, state: SoftState) -> takeover.Taken | None:
+        """Asks the client; None where this member does not get it."""
+        client = Peer(ipaddress.ip_address(state.client[0]), state.client[1])
+        for attempt in range(ATTEMPTS):
+            try:
+                secrets, tries = state.secrets.after(attempt), self._wedge.settings.tries
+                return await takeover.take_over(secrets, client, state.options, tries=tries)
+            except takeover.Refused as error:
+                self._wedge.event(None, "not-taken", error.reason, name=state.secrets.name)
+                if not error.unanswered:
+                    self._ledger.drop(state.token)
+                    return None
+        return None
+
+    def _go_on(self, owner: str, state: SoftState, taken: takeover.Taken) -> None:
+        wedge, name = self._wedge, state.secrets.name
+        self._ledger.drop(state.token)
+        mind(taken.sock)
+        takeover.unguard(taken.sock)
+        taken.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        wedge.event(None, "taken-over", f"from {owner}", name=name, position=taken.position)
+        try:
+            mapper = self._mappers[state.mapper]
+            session = Session.resumed(wedge, taken, state, mapper, wedge.settings.backend)
+        except (Lost, OSError) as error:
+            wedge.event(None, "reset", str(error), name=name)
+            wedge.note(f"resets a client of {owner}: {error}")
+            taken.sock.close()
+            return
+        wedge.take_in(session)
+
+    async def _check(self, state: SoftState) -> None:
+        """Whether this replica would go on with the same bytes.  Raises `Differs`, `NotMappable`, `BackendGone`."""
+        mapper = self._mappers.get(state.mapper)
+        if mapper is None:
+            raise NotMappable(f"no stream mapper {state.mapper} here")
+        known = state.answer
+        if known is not None and known.reason:
+            raise Differs(known.reason)
+        length = mapper.request(state.asked)
+        if length is None:
+            if known is not None:
+                raise Differs("its request is not known here")
+            return  # it is still asking
+        plan = mapper.probe(state.asked[:length], known)
+        key = (plan.ask, known.validator + known.head_digest if known else b"", known.total if known else 0)
+        at, outcome = self._probed.get(key, (float("-inf"), ""))
+        if time.monotonic() - at > PROBED_SECONDS:
+            try:
+                await probe(self._wedge.settings.backend, plan)
+                outcome = ""
+            except Differs as error:
+                outcome = str(error)
+            if len(self._probed) > 1000:
+                self._probed.clear()
+            self._probed[key] = (time.monotonic(), outcome)
+        if outcome:
+            raise Differs(outcome)

@@ -1,0 +1,78 @@
+"""Wedges with a mistake each, and what becomes of a client whose server is pronounced dead in the middle."""
+
+from __future__ import annotations
+
+import hashlib
+
+from tests.failover.house import House, Reader, house, until
+from tests.failover.test_requests import answer
+from tests.failover.test_wedge import MORE
+from tests.topologies.inside import in_sandbox
+
+SIZE = 300_000
+SECONDS = 3.0
+"""Longer than a take-over takes, with room for a busy machine; shorter than nginx waits for anything."""
+
+
+def outcome(place: House, wrong: str, name: str, position: int, earlier: bool = False) -> str:
+    """What a client gets of an object, `position` bytes of whose answer it had from sA; sA is killed."""
+    for server in place.servers:
+        place.wedge(server, wrong=wrong)
+    taker, before = place.wedges["sB"], len(place.wedges["sB"].events())
+    reader = Reader(place.client)
+    number = reader.connect(buffer=4096)
+    if earlier:
+        reader.get(number, "large")
+        answer(reader, number)
+    reader.get(number, name)
+    first = reader.read(number, position)
+    taker.knows()
+    place.wedges["sA"].kill()
+    taker.pronounce("sA")
+    decided = ("taken-over", "refused", "reset")
+    until(lambda: any(event["event"] in decided for event in taker.events()[before:]), f"sB decides ({wrong})")
+    reader("patience", number, SECONDS)
+    said = str(reader("read", number, SIZE + 40_000 - position))
+    reader.process.kill()
+    taker.kill()
+    stream = first + (bytes.fromhex(said) if not said.startswith(("Timeout", "Connection")) else b"")
+    if said.startswith(("Timeout", "Connection")):
+        return said.split("Error")[0]
+    head, _, data = stream.partition(b"\r\n\r\n")
+    right = hashlib.sha256(data).hexdigest() == place.file(name, SIZE, on="sA")
+    return "right" if right and head.count(b"HTTP/1.1") == 1 else "wrong bytes"
+
+
+@in_sandbox
+def test_mistakes_show() -> None:
+    """Each has an outcome of its own; without a mistake every one of these clients gets its object."""
+    with house() as place:
+        for server in place.servers:
+            place.serve(server, more=MORE + "keepalive_timeout 1s;")
+        for name in ("large", "padded/large"):
+            place.file(name, SIZE)
+        place.file("other", SIZE, on="sA")
+        found = {
+            "": outcome(place, "", "large", 50_000, earlier=True),
+            "in a head": outcome(place, "", "padded/large", 1_000),
+            "one_byte_late": outcome(place, "one_byte_late", "large", 50_000),
+            "header_left": outcome(place, "header_left", "large", 50_000),
+            "fin": outcome(place, "fin", "large", 50_000),
+            "untold": outcome(place, "untold", "large", 50_000),
+            "forgetful": outcome(place, "forgetful", "large", 50_000, earlier=True),
+        }
+        place.file("other", SIZE, on="sB", seed=2, modified=1_000_000_001)
+        found["another object"] = outcome(place, "", "other", 50_000)
+        found["unchecked"] = outcome(place, "unchecked", "other", 50_000)
+    print(found)
+    assert found == {
+        "": "right",
+        "in a head": "right",
+        "one_byte_late": "wrong bytes",
+        "header_left": "wrong bytes",
+        "fin": "wrong bytes",
+        "untold": "Timeout",
+        "forgetful": "Timeout",
+        "another object": "Timeout",
+        "unchecked": "wrong bytes",
+    }
