@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from migrate.daemon.service import Service
 
 _TRIES_MAX = 10
+_BEFORE_THE_NEXT = 0.05  # seconds; a request of one that has given up could still be accepted
 _LOST = {
     Notice.REFUSED: "the client knows of no such connection",
     Notice.REBIND_FAILED: "its socket cannot be built",
@@ -214,7 +215,7 @@ class Adoptions:
             lambda state: service.registry.enter(pair, negotiated, state),
             lambda: service.registry.withdraw(pair),
         )
-        patience = sum(rules.timeout(number) for number in range(1, request.tries + 1))
+        patience = sum(rules.timeout(number) for number in range(1, request.tries + 1)) - _BEFORE_THE_NEXT
         try:
             service.effects.step(managed, Move(pair.local_ip, managed.newcomer.position, preload=True))
             service.effects.flush()

@@ -27,6 +27,7 @@ import json
 import os
 import socket
 import struct
+import time
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -40,6 +41,8 @@ _SND_MSS, _NUMBER = 16, struct.Struct("=I")
 _INFO_BYTES = 104
 _HAS_TIMESTAMPS, _HAS_SACK, _HAS_SCALES = 1, 2, 4
 _TIMESTAMP_BYTES = 12
+# A migrated that was killed is there again within that.
+_RESTART_SECONDS, _PAUSE_SECONDS = 5.0, 0.05
 
 
 class Refused(Exception):
@@ -134,8 +137,8 @@ async def take_over(
 ) -> Taken:
     """This host becomes the server of a connection.
 
-    `client`: its present address; `tries`: so many Migrate SYNs go out, after 0, 1, 3, 7... seconds, and the last has
-    as long as all before it together and a second for its answer; `source`: the address to speak from, by default the
+    `client`: its present address; `tries`: so many Migrate SYNs go out, after 0, 1, 3, 7... seconds, and then it waits
+    as long as it would for the next; `source`: the address to speak from, by default the
     one that the route to the client has.  Cancelling it gives up at once.  Raises `Refused`."""
     family = socket.AF_INET if client.ip.version == 4 else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -159,7 +162,8 @@ async def take_over(
                 "source": None if source is None else str(source),
                 "fd": sock.fileno(),
                 "inode": os.fstat(sock.fileno()).st_ino,
-            }
+            },
+            _RESTART_SECONDS,
         )
     except BaseException:
         drop(sock)
@@ -193,12 +197,18 @@ def _secrets(said: dict[str, Any]) -> Secrets:
     return Secrets(said["ni"], said["na"], bytes.fromhex(said["k"]), said["sent"], said["accepted"], said["connection"])
 
 
-async def _ask(request: dict[str, Any]) -> dict[str, Any]:
-    """The result of a request to this host's migrated.  Raises `Refused`."""
-    try:
-        reader, writer = await asyncio.open_unix_connection(SOCKET_NAME)
-    except OSError as error:
-        raise Refused(f"no migrated serves this host: {error.strerror}") from error
+async def _ask(request: dict[str, Any], patience: float = 0.0) -> dict[str, Any]:
+    """The result of a request to this host's migrated, which may take `patience` seconds to be there.  Raises
+    `Refused`."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            reader, writer = await asyncio.open_unix_connection(SOCKET_NAME)
+            break
+        except OSError as error:
+            if time.monotonic() >= end:
+                raise Refused(f"no migrated serves this host: {error.strerror}", unanswered=True) from error
+            await asyncio.sleep(_PAUSE_SECONDS)
     try:
         writer.write(json.dumps(request).encode() + b"\n")
         line = await reader.readline()

@@ -137,6 +137,9 @@ def _furnish(client: Host, servers: dict[str, Host]) -> None:
             for end, one, device in ((1, client, f"client-{host.name}"), (2, host, f"{host.name}-eth0")):
                 where = f"{address(version, link, end)}/{LENGTH[version]}"
                 one.ip_batch(version, [f"address add {where} dev {device}{nodad}"])
+            # Written down: nobody is asked for it in the middle of a test, in the name of an address of another link.
+            client.neighbour(f"client-{host.name}", address(version, link, 2), host.mac(f"{host.name}-eth0"))
+            host.neighbour(f"{host.name}-eth0", address(version, link, 1), client.mac(f"client-{host.name}"))
             host.ip_batch(version, [f"route add default via {address(version, link, 1)}"])
     for host in (client, *servers.values()):
         for interface in ("all", "default"):

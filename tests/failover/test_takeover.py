@@ -163,9 +163,9 @@ def test_a_daemon_that_is_killed_while_it_takes_over() -> None:
             orders_file("sB").write_text(f"die {point}")
             answer = place.replicas["sB"]("take_over", soft)
             assert answer == {"refused": "migrated has ended before it answered", "unanswered": True}, point
+            taken = take_over(place, "sB", soft, tries=3, count=1)  # it waits for the next one
             daemon.wait_ready()
             assert not orders_file("sB").exists()
-            taken = take_over(place, "sB", soft, tries=3, count=1)
             assert len(daemon.migratable()) == 1, point
             go_on(place, "sB", taken)
             assert download.finish(PATIENCE_SECONDS) == 0
