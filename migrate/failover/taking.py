@@ -114,7 +114,6 @@ class Taker:
         wedge, name = self._wedge, state.secrets.name
         self._ledger.drop(state.token)
         mind(taken.sock)
-        takeover.unguard(taken.sock)
         taken.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         wedge.event(None, "taken-over", f"from {owner}", name=name, position=taken.position)
         try:
