@@ -19,6 +19,8 @@ class FailoverScenario(Scenario):
         needs.Program("tshark"),
     )
 
+    alone = True
+
     def run(self, context: Context) -> list[Check]:
         with stage_of(context) as stage:
             return [check for case in _CASES for check in case(stage)]

@@ -106,7 +106,7 @@ def race(stage: Stage) -> list[Check]:
     stage.context.report("race: winner", winner)
     return [
         *checks.raced(seen, at.packets, racers),
-        *checks.taken_over(stage.context, seen, at.streams, at.keys, by=racers, killed=True),
+        *checks.taken_over(stage.context, seen, at.streams, at.keys, by=racers, killed=True, timed=False),
     ]
 
 
