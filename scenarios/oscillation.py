@@ -137,9 +137,11 @@ class _Lab:
     def _take(self, connection: str, target: str, curl: Download) -> bool:
         """Has a replica take it, and waits until it has; False where the download ends first."""
         before = self._count(connection, target)
-        if not self.wedges[target].take(connection):
+        try:
+            self.wedges[target].take(connection)
+        except ProgramError:
             if curl.running:
-                raise ProgramError(f"the wedge on {target} knows nothing of connection {connection}")
+                raise
             return False
         end = time.monotonic() + PATIENCE_SECONDS
         while self._count(connection, target) == before:

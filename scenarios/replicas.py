@@ -86,9 +86,9 @@ class Wedge:
         self._ask(do="dead", server=server)
         return when
 
-    def take(self, connection: str) -> bool:
-        """Says to it what `migratectl take CONNECTION` would say; whether it knows of that connection."""
-        return bool(self._ask(do="take", connection=connection)["known"])
+    def take(self, connection: str) -> None:
+        """Says to it what `migratectl take CONNECTION` would say; raises `ProgramError` where it knows of none."""
+        self._ask(do="take", connection=connection)
 
     def wait_until_known(self, patience: float, count: int = 1) -> None:
         """Until it knows of so many connections of the others; raises `ProgramError`."""
