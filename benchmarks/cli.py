@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TextIO
 
 from analysis.measures import NoMeasure
 from benchmarks.answer_time import AnswerTime
+from benchmarks.failover import TakeOver, WedgeCost
 from benchmarks.interruption import InterruptionTime
 from benchmarks.measurement import Measurement, NotMeasured, Session
 from benchmarks.report import NOT_MEASURED, Failure, Row, document, status, table
@@ -31,7 +32,8 @@ from topologies import sandbox
 from topologies.cable import CableError
 from topologies.nodes import NodeError
 
-MEASUREMENTS: tuple[Measurement, ...] = (Throughput(), SetupRate(), AnswerTime(), InterruptionTime(), Resume())
+MEASUREMENTS: tuple[Measurement, ...] = (Throughput(), SetupRate(), AnswerTime(), InterruptionTime(), Resume(),
+                                          WedgeCost(), TakeOver())  # fmt: skip
 NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *(needs.Program(name) for name in ("iperf3", "curl", "tcpdump")),
          needs.Program("nginx", "nginx-light", ("-v",)))  # fmt: skip
 USAGE = 2

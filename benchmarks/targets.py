@@ -36,6 +36,9 @@ TARGETS: dict[str, Target] = {
     "answer_time": Target(Statistic.MEDIAN, "<=", 1.0),
     # Milliseconds beyond two round trips.
     **{f"interruption_{trip}ms_{load}": Target(Statistic.P95, "<=", 10.0) for trip in ROUND_TRIPS_MS for load in LOADS},
+    # The wedge beside nginx alone, and milliseconds beyond two round trips.
+    "wedge_throughput": Target(Statistic.MEDIAN, ">=", 0.85),
+    "takeover": Target(Statistic.P95, "<=", 30.0),
     # Seconds, and connections of CONNECTIONS.
     "resume_1000": Target(Statistic.MEDIAN, "<=", 1.0),
     "resume_1000_survivors": Target(Statistic.MIN, ">=", CONNECTIONS),

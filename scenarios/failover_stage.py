@@ -27,7 +27,7 @@ OBJECTS = {"object": 400_000, "second": 150_000, "padded/object": 60_000, "chunk
 DIFFERING = "differing"
 """An object that is another one on each replica."""
 DIFFERING_BYTES = 400_000
-SEND_BUFFER = "4096 65536 65536"
+BUFFER = "4096 65536 65536"
 MODIFIED = 1_000_000_000
 """When the objects were last changed, seconds since 1970: Debian's nginx makes an entity tag of this and the length."""
 _PAD = "x" * 3000
@@ -225,8 +225,9 @@ def stage_of(context: Context) -> Iterator[Stage]:
         except LinkNotAsDeclared as cause:
             raise Invalid(str(cause)) from None
         for host in topology.replicas.values():
-            # Else all that is left of an object would be in the send buffer of a server that dies.
-            host.sysctl("net.ipv4.tcp_wmem", SEND_BUFFER)
+            # Else all that is left of an object would be in the buffers of a server that dies, or stands still.
+            host.sysctl("net.ipv4.tcp_wmem", BUFFER)
+            host.sysctl("net.ipv4.tcp_rmem", BUFFER)
         wanted: dict[str, str] = {}
         nginx: dict[str, Nginx] = {}
         seeds = {name: context.random.getrandbits(32) for name in (*OBJECTS, *topology.replicas)}

@@ -43,6 +43,22 @@ def outcome(place: House, wrong: str, name: str, position: int, earlier: bool = 
     return "right" if right and head.count(b"HTTP/1.1") == 1 else "wrong bytes"
 
 
+def after_a_kill(place: House, wrong: str) -> str:
+    """What a client sees of sA's death while nobody has called it dead."""
+    for server in place.servers:
+        place.wedge(server, wrong=wrong)
+    reader = Reader(place.client)
+    number = reader.connect(buffer=4096)
+    reader.get(number, "large")
+    reader.read(number, 50_000)
+    place.wedges["sA"].kill()
+    place.wedges["sB"].kill()
+    reader("patience", number, SECONDS)
+    said = str(reader("read", number, SIZE))
+    reader.process.kill()
+    return "it waits" if said.startswith("Timeout") else "the end of its stream"
+
+
 @in_sandbox
 def test_mistakes_show() -> None:
     """Each has an outcome of its own; without a mistake every one of these clients gets its object."""
@@ -57,7 +73,8 @@ def test_mistakes_show() -> None:
             "in a head": outcome(place, "", "padded/large", 1_000),
             "one_byte_late": outcome(place, "one_byte_late", "large", 50_000),
             "header_left": outcome(place, "header_left", "large", 50_000),
-            "fin": outcome(place, "fin", "large", 50_000),
+            "killed": after_a_kill(place, ""),
+            "fin": after_a_kill(place, "fin"),
             "untold": outcome(place, "untold", "large", 50_000),
             "forgetful": outcome(place, "forgetful", "large", 50_000, earlier=True),
         }
@@ -70,7 +87,8 @@ def test_mistakes_show() -> None:
         "in a head": "right",
         "one_byte_late": "wrong bytes",
         "header_left": "wrong bytes",
-        "fin": "wrong bytes",
+        "killed": "it waits",
+        "fin": "the end of its stream",
         "untold": "Timeout",
         "forgetful": "Timeout",
         "another object": "Timeout",
