@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 
 from scenarios import failover_checks as checks
+from scenarios import failover_refusals as refusals
 from scenarios.failover_stage import PATIENCE_SECONDS, Case, Stage
 from scenarios.failover_traces import Trace
 from scenarios.programs import Download
@@ -105,7 +106,7 @@ def race(stage: Stage) -> list[Check]:
     seen, at = case.seen(status, [case.received("object")]), trace(case)
     stage.context.report("race: winner", winner)
     return [
-        *checks.raced(seen, at.packets, racers),
+        *refusals.raced(seen, at.packets, racers),
         *checks.taken_over(stage.context, seen, at.streams, at.keys, by=racers, killed=True, timed=False),
     ]
 
@@ -131,6 +132,6 @@ def alone(stage: Stage) -> list[Check]:
                 if not dies:
                     stage.topology.rejoin("sA", ["mon"])
         seen, at = case.seen(status, [case.received("object")]), trace(case)
-        found += [*checks.not_taken(seen, at.streams, at.packets), checks.death(seen)]
-        found += checks.broken_off(seen, seen.received[0]) if dies else checks.whole(seen)
+        found += [*refusals.not_taken(seen, at.streams, at.packets), checks.death(seen)]
+        found += refusals.broken_off(seen, seen.received[0]) if dies else checks.whole(seen)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from scenarios import failover_checks as checks
+from scenarios import failover_refusals as refusals
 from scenarios.failover_deaths import STALLED, finished, started, trace
 from scenarios.failover_seen import Received
 from scenarios.failover_stage import DIFFERING, OBJECTS, PATIENCE_SECONDS, Stage
@@ -116,8 +117,8 @@ def refused(stage: Stage) -> list[Check]:
             case.wait("sB", "refused")
             status = finished(case)
         seen, at = case.seen(status, [case.received(wanted)]), trace(case)
-        found += [*checks.not_taken(seen, at.streams, at.packets), *checks.whole(seen)]
-        found.append(checks.says_why(seen, "sB", reason))
+        found += [*refusals.not_taken(seen, at.streams, at.packets), *checks.whole(seen)]
+        found.append(refusals.says_why(seen, "sB", reason))
         with stage.case(f"{name}-killed") as case:
             case.closes = False
             started(case, wanted, *STALLED)
@@ -127,8 +128,8 @@ def refused(stage: Stage) -> list[Check]:
             case.wait("sB", "refused")
             status = finished(case)
         seen, at = case.seen(status, [case.received(wanted)]), trace(case)
-        found += [*checks.not_taken(seen, at.streams, at.packets), *checks.broken_off(seen, seen.received[0])]
-        found.append(checks.says_why(seen, "sB", reason))
+        found += [*refusals.not_taken(seen, at.streams, at.packets), *refusals.broken_off(seen, seen.received[0])]
+        found.append(refusals.says_why(seen, "sB", reason))
     return found
 
 

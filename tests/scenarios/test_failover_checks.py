@@ -11,6 +11,7 @@ import pytest
 from analysis.capture import ACK, FIN, RST
 from migrate.core.options import Migrate
 from scenarios import failover_checks as judge
+from scenarios import failover_refusals as refusals
 from scenarios.failover_seen import Received
 from scenarios.verdict import Check, Invalid
 from tests.analysis import made_trace as made
@@ -228,7 +229,7 @@ def raced() -> Run:
 
 
 def racing(run: Run) -> set[str]:
-    return names(judge.raced(run.seen, run.packets, ("sB", "sC")))
+    return names(refusals.raced(run.seen, run.packets, ("sB", "sC")))
 
 
 def test_a_good_race_passes(tmp_path: Path) -> None:
@@ -284,30 +285,30 @@ def kept() -> Run:
 
 def test_refused() -> None:
     run = kept()
-    assert names(judge.not_taken(run.seen, run.streams, run.packets)) == set()
-    assert names([judge.says_why(run.seen, "sB", "its validator is")]) == set()
-    assert names([judge.says_why(run.seen, "sB", "chunked")]) == {"why sB refuses"}
+    assert names(refusals.not_taken(run.seen, run.streams, run.packets)) == set()
+    assert names([refusals.says_why(run.seen, "sB", "its validator is")]) == set()
+    assert names([refusals.says_why(run.seen, "sB", "chunked")]) == {"why sB refuses"}
     run.wedges["sB"] = []
-    assert names([judge.says_why(run.seen, "sB", "its validator is")]) == {"why sB refuses"}
+    assert names([refusals.says_why(run.seen, "sB", "its validator is")]) == {"why sB refuses"}
 
 
 def test_taken_though_it_should_not_be() -> None:
     run = Run()
-    assert names(judge.not_taken(run.seen, run.streams, run.packets)) == {
+    assert names(refusals.not_taken(run.seen, run.streams, run.packets)) == {
         "whose the client's connections were",
         "Migrate SYNs that came to the client",
         "take-overs that the wedges tell of",
     }
     run = kept()
     run.rows.append(migrate_syn("sB", 0.2))
-    assert "Migrate SYNs that came to the client" in names(judge.not_taken(run.seen, run.streams, run.packets))
+    assert "Migrate SYNs that came to the client" in names(refusals.not_taken(run.seen, run.streams, run.packets))
 
 
 def test_broken_off() -> None:
     def checks(exit_status: int, got: bytes) -> set[str]:
         run = kept()
         run.exit_status, run.received = exit_status, Received.of("object", OBJECT, got)
-        return names(judge.broken_off(run.seen, run.received))
+        return names(refusals.broken_off(run.seen, run.received))
 
     assert checks(28, OBJECT[:700]) == set()
     assert checks(0, OBJECT[:700]) == {"curl's exit status"}
