@@ -128,10 +128,11 @@ class _Lab:
             due = began + (asked + 1) * period
             while curl.running and time.monotonic() < due:
                 time.sleep(0.005)
-            target = REPLICAS[(asked + 1) % 2]
-            if not curl.running or not self._take(connection, target, curl):
+            if not curl.running:
                 break
             asked += 1
+            if not self._take(connection, REPLICAS[asked % 2], curl):
+                break
         return connection, asked, curl.finish(PATIENCE_SECONDS)
 
     def _take(self, connection: str, target: str, curl: Download) -> bool:
