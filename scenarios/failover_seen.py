@@ -53,3 +53,5 @@ class Seen:
     received: tuple[Received, ...]
     pronounced_at: float
     """When a person said that a server is dead, 0 if nobody did."""
+    waited: float = 0.0
+    """Seconds for which the programs of the take-over waited for a processor meanwhile, as far as that was measured."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -157,7 +157,9 @@ class Case:
         path = self.target(name)
         return Received.of(name, right, path.read_bytes() if path.exists() else b"")
 
-    def seen(self, exit_status: int, received: Sequence[Received], pronounced_at: float = 0.0) -> Seen:
+    def seen(
+        self, exit_status: int, received: Sequence[Received], pronounced_at: float = 0.0, waited: float = 0.0
+    ) -> Seen:
         """All that judging needs beside the captures; to be called when the case is over."""
         self.look()
         return Seen(
@@ -171,6 +173,7 @@ class Case:
             exit_status=exit_status,
             received=tuple(received),
             pronounced_at=pronounced_at,
+            waited=waited,
         )
 
     def wait(self, replica: str, event: str, patience: float = PATIENCE_SECONDS) -> float:
@@ -188,6 +191,19 @@ class Case:
             if time.monotonic() > end:
                 raise ProgramError(f"{len(mine)} connections of the client do not close: {min(mine)}")
             time.sleep(0.02)
+
+    def waits(self) -> float:
+        """Seconds for which the programs of a take-over by sB have waited for a processor so far: those of sB and of
+        the client, and the WAN (the second number of /proc/PID/schedstat, in nanoseconds)."""
+        numbers = [self.topology.wan.process.pid]
+        for host in (self.topology.client, self.topology.replicas["sB"]):
+            for cgroup in (host.programs_cgroup, host.daemon_cgroup):
+                numbers += [int(word) for word in (cgroup / "cgroup.procs").read_text().split()]
+        found = 0
+        for number in numbers:
+            with suppress(OSError):  # one that has ended meanwhile
+                found += int(Path(f"/proc/{number}/schedstat").read_text().split()[1])
+        return found / 1e9
 
     def wait_any(self, event: str, patience: float = PATIENCE_SECONDS) -> str:
         """Until one of the wedges has told it; which."""

@@ -41,9 +41,12 @@ def pronounced(stage: Stage) -> list[Check]:
             topology.wan.add_rule("drop ack 1- toward router")
             lost = _settled(topology, download, stage.round_trip)
             case.step("pronouncing sA dead, which it is not")
+            before, had = case.waits(), download.received
             pronounced_at = case.wedges["sB"].pronounce("sA")
             case.wait("sB", "taken-over")
             topology.wan.clear_rules()
+            download.wait_for(had + 1, PATIENCE_SECONDS)
+            waited = case.waits() - before
             case.waiting("sA")
             case.step("downloading from sB")
             status = download.finish(PATIENCE_SECONDS)
@@ -51,7 +54,7 @@ def pronounced(stage: Stage) -> list[Check]:
             topology.rejoin("sA", ["sB", "mon"])
         case.wait("sA", "taken-by-another")
     context.report("wrong: acknowledgements lost by script", lost)
-    seen = case.seen(status, [case.received("object")], pronounced_at)
+    seen = case.seen(status, [case.received("object")], pronounced_at, waited)
     at = trace(case)
     judgement = judged(at, stage.round_trip)
     draw(case.out, judgement, seen, f"failover, profile {context.profile}, IPv{context.ip}, at the client")

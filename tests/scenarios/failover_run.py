@@ -53,6 +53,7 @@ class Run:
     wedges: dict[str, list[Told]] = field(default_factory=dict)
     daemons: dict[str, list[Told]] = field(default_factory=dict)
     exit_status: int = 0
+    waited: float = 0.0
     received: Received = field(default_factory=lambda: Received.of("object", OBJECT, OBJECT))
 
     def __post_init__(self) -> None:
@@ -135,6 +136,7 @@ class Run:
             exit_status=self.exit_status,
             received=(self.received,),
             pronounced_at=EPOCH + PRONOUNCED,
+            waited=self.waited,
         )
 
     def checks(self, out: Path) -> list[Check]:

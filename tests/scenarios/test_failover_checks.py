@@ -190,6 +190,16 @@ def test_a_planted_fault_is_red(plant: Callable[[Run], None], wanted: set[str], 
     assert names(run.checks(tmp_path)) == wanted
 
 
+@pytest.mark.parametrize(("waited", "verdict"), [(0.0, "fail"), (0.02, "fail"), (0.2, "invalid")])
+def test_a_late_take_over_on_a_busy_machine_proves_nothing(waited: float, verdict: str, tmp_path: Path) -> None:
+    """But waiting does not excuse more than it took, and never makes a pass."""
+    run = Run()
+    run.waited = waited
+    assert all(check.verdict == "pass" for check in run.checks(tmp_path))
+    late(run)
+    assert {check.verdict for check in run.checks(tmp_path) if check.verdict != "pass"} == {verdict}
+
+
 def killed(run: Run, out: Path) -> set[str]:
     return names(judge.taken_over(context(out), run.seen, run.streams, KEYS, killed=True))
 
