@@ -16,6 +16,9 @@ Without I/O, tested in milliseconds:
     mapping   the seam to an application: from a position in the stream to a request that continues there
     http      the first stream mapper, HTTP/1.1
     files     the second, a plain stream of one file
+    standing  where a connection stands in its two byte streams
 
-Edges: `group` (UDP), `relay` (splice), `backend`, `session` (one client), `wedge` (the process), `monitor`, `takeover`.
+Edges: `wedge` (the process), `session` (one client; `subject` is what the group hears of it), `taking` (of others'
+connections), `takeover` (what migrated does for that), `group` (UDP), `relay` (splice), `backend`, `sockets`,
+`monitor`, `control`.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from migrate.failover import takeover
@@ -33,6 +34,7 @@ class Subject:
         self._exported: asyncio.Task[None] | None = None
         self.superseded = asyncio.Event()
         """Set when it is another member's."""
+        self._accepted = time.monotonic()
         self._told = False
         self._waiting: asyncio.TimerHandle | None = None
 
@@ -65,7 +67,9 @@ class Subject:
         """The group hears how it stands."""
         self._wait_no_more()
         self._at.revision += 1
-        self._told = True
+        if not self._told and self.secrets is not None:
+            self._told = True
+            self._wedge.untold_ms.append(1e3 * (time.monotonic() - self._accepted))
         self._wedge.tell(self)
 
     def tell_asked(self) -> None:

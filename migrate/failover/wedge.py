@@ -9,8 +9,10 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from migrate.daemon.control import SOCKET_NAME
@@ -57,6 +59,9 @@ class Wedge:
         self._by_token: dict[bytes, Subject] = {}
         self._taker = Taker(self, self._ledger, self._mappers)
         self._lag = 0.0
+        self.untold_ms: deque[float] = deque(maxlen=1000)
+        """Of the last connections: from accept to the first word of it to the group.  One whose server dies in between
+        is lost, as it would be without a group."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
 
@@ -280,5 +285,6 @@ class Wedge:
                 peer.name: {"connections": peer.connections, "declines": peer.declines}
                 for peer in self._ledger.peers.values()
             },
+            "untold_ms": {"median": median(self.untold_ms), "max": max(self.untold_ms)} if self.untold_ms else {},
             "group": dict(self._group.counters),
         }
