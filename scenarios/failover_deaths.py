@@ -44,7 +44,7 @@ def killed(stage: Stage) -> list[Check]:
         started(case)
         case.step("killing sA's wedge with -9")
         case.wedges["sA"].kill()
-        case.wait("sB", "taken-over")
+        case.wait_until_taken("sB")
         status = finished(case)
     seen, at = case.seen(status, [case.received("object")]), trace(case)
     return [*checks.taken_over(stage.context, seen, at.streams, at.keys, killed=True), checks.death(seen)]
@@ -55,12 +55,11 @@ def cut_off(stage: Stage) -> list[Check]:
     everybody = [name for name in stage.topology.hosts if name != "sA"]
     with stage.case("cut-off") as case:
         case.watch()
-        curl = started(case)
+        started(case)
         case.step("cutting sA off from the network")
         stage.topology.part("sA", everybody)
         try:
-            case.wait("sB", "taken-over")
-            curl.wait_for(curl.received + 1, PATIENCE_SECONDS)
+            case.wait_until_taken("sB")
         finally:
             stage.topology.rejoin("sA", everybody)
         case.step("sA is back")
@@ -80,7 +79,7 @@ def overloaded(stage: Stage) -> list[Check]:
         case.step("sA's nginx stands still")
         stage.nginx["sA"].signal(signal.SIGSTOP)
         try:
-            case.wait("sC", "taken-over")
+            case.wait_until_taken("sC")
             status = finished(case)
         finally:
             stage.nginx["sA"].signal(signal.SIGCONT)

@@ -88,6 +88,8 @@ class Case:
     """The one that the case is about."""
     closes: bool = True
     """False where the client ends a connection whose server is dead: its kernel goes on asking for a while."""
+    waited: float = 0.0
+    """Seconds for which the programs of its take-over waited for a processor meanwhile, where that was measured."""
     left: frozenset[str] = frozenset()
     """The client's connections of earlier cases that are such."""
     daemon_events: dict[str, Follower] = field(init=False)
@@ -157,9 +159,7 @@ class Case:
         path = self.target(name)
         return Received.of(name, right, path.read_bytes() if path.exists() else b"")
 
-    def seen(
-        self, exit_status: int, received: Sequence[Received], pronounced_at: float = 0.0, waited: float = 0.0
-    ) -> Seen:
+    def seen(self, exit_status: int, received: Sequence[Received], pronounced_at: float = 0.0) -> Seen:
         """All that judging needs beside the captures; to be called when the case is over."""
         self.look()
         return Seen(
@@ -173,7 +173,7 @@ class Case:
             exit_status=exit_status,
             received=tuple(received),
             pronounced_at=pronounced_at,
-            waited=waited,
+            waited=self.waited,
         )
 
     def wait(self, replica: str, event: str, patience: float = PATIENCE_SECONDS) -> float:
@@ -192,11 +192,21 @@ class Case:
                 raise ProgramError(f"{len(mine)} connections of the client do not close: {min(mine)}")
             time.sleep(0.02)
 
-    def waits(self) -> float:
-        """Seconds for which the programs of a take-over by sB have waited for a processor so far: those of sB and of
-        the client, and the WAN (the second number of /proc/PID/schedstat, in nanoseconds)."""
+    def wait_until_taken(self, by: str) -> None:
+        """Until a replica has taken the connection over and the client has more than before; notes for how long the
+        programs waited meanwhile."""
+        assert self.curl is not None
+        self.wait(by, "pronounced")
+        before, had = self.waits(by), self.curl.received
+        self.wait(by, "taken-over")
+        self.curl.wait_for(had + 1, PATIENCE_SECONDS)
+        self.waited = self.waits(by) - before
+
+    def waits(self, by: str = "sB") -> float:
+        """Seconds for which the programs of a take-over by this replica have waited for a processor so far: its own, the
+        client's, and the WAN (the second number of /proc/PID/schedstat, in nanoseconds)."""
         numbers = [self.topology.wan.process.pid]
-        for host in (self.topology.client, self.topology.replicas["sB"]):
+        for host in (self.topology.client, self.topology.replicas[by]):
             for cgroup in (host.programs_cgroup, host.daemon_cgroup):
                 numbers += [int(word) for word in (cgroup / "cgroup.procs").read_text().split()]
         found = 0

@@ -46,7 +46,7 @@ def pronounced(stage: Stage) -> list[Check]:
             case.wait("sB", "taken-over")
             topology.wan.clear_rules()
             download.wait_for(had + 1, PATIENCE_SECONDS)
-            waited = case.waits() - before
+            case.waited = case.waits() - before
             case.waiting("sA")
             case.step("downloading from sB")
             status = download.finish(PATIENCE_SECONDS)
@@ -54,7 +54,7 @@ def pronounced(stage: Stage) -> list[Check]:
             topology.rejoin("sA", ["sB", "mon"])
         case.wait("sA", "taken-by-another")
     context.report("wrong: acknowledgements lost by script", lost)
-    seen = case.seen(status, [case.received("object")], pronounced_at, waited)
+    seen = case.seen(status, [case.received("object")], pronounced_at)
     at = trace(case)
     judgement = judged(at, stage.round_trip)
     draw(case.out, judgement, seen, f"failover, profile {context.profile}, IPv{context.ip}, at the client")
