@@ -203,8 +203,8 @@ class Case:
         self.waited = self.waits(by) - before
 
     def waits(self, by: str = "sB") -> float:
-        """Seconds for which the programs of a take-over by this replica have waited for a processor so far: its own, the
-        client's, and the WAN (the second number of /proc/PID/schedstat, in nanoseconds)."""
+        """Seconds for which the programs of a take-over by this replica have waited for a processor so far: its own,
+        the client's, and the WAN (the second number of /proc/PID/schedstat, in nanoseconds)."""
         numbers = [self.topology.wan.process.pid]
         for host in (self.topology.client, self.topology.replicas[by]):
             for cgroup in (host.programs_cgroup, host.daemon_cgroup):
