@@ -26,6 +26,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     dead = commands.add_parser("dead", help="tell the support group of this host's wedge that a server is dead")
     dead.add_argument("server", metavar="NAME", help="the server's name in the group")
     dead.add_argument("--here", action="store_true", help="tell only this host's wedge, which then takes over alone")
+    take = commands.add_parser("take", help="have this host's wedge take one connection over, whoever has it")
+    take.add_argument("connection", metavar="ID", help="as in `list`, the same on all hosts")
     commands.add_parser("wedge", help="what this host's wedge serves, and what it knows of the others")
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
@@ -75,9 +77,11 @@ def main(argv: list[str] | None = None) -> int:
     request: dict[str, Any] = {"do": arguments.command}
     if arguments.command == "migrate":
         request |= {"to": arguments.to} | ({"connection": arguments.connection} if arguments.connection else {})
-    of_wedge = arguments.command in ("dead", "wedge")
+    of_wedge = arguments.command in ("dead", "take", "wedge")
     if arguments.command == "dead":
         request |= {"server": arguments.server, "here": arguments.here}
+    elif arguments.command == "take":
+        request["connection"] = arguments.connection
     elif arguments.command == "wedge":
         request["do"] = "status"
     try:

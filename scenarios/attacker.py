@@ -41,9 +41,7 @@ class Attacker:
         """Sends these IP packets, whosever their source; how many."""
         four = packets[0][0] >> 4 == 4
         with self._host.entered():
-            raw = socket.socket(
-                socket.AF_INET if four else socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW
-            )
+            raw = socket.socket(socket.AF_INET if four else socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
         with raw:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
             for packet in packets:

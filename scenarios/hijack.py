@@ -212,4 +212,3 @@ class Run:
         answered = int(takeover.loot.answer is not None)
         row = (name, lacks, 1, answered, int(takeover.loot.refused), takeover.migrated, verdict(checks, succeeds))
         self._rows.append(row)
-

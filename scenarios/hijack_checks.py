@@ -175,8 +175,9 @@ def table(rows: Sequence[Sequence[object]]) -> str:
     """Rows as text; the first is the heading."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
-    return "".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
-                   for row in cells)
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in cells
+    )
 
 
 def verdict(checks: Sequence[Check], succeeds: bool = False) -> str:

@@ -76,9 +76,7 @@ def _round(field: Battlefield, kind: str, flood: bytes, to: str) -> Round:
     time.sleep(0.5)
     passed = field.passed().since(before)
     used = field.daemon_seconds() - daemon
-    return Round(
-        kind, int(said["sent"]), passed.syn, passed.syn_ack, passed.rst, seconds, transferred, used, moved
-    )
+    return Round(kind, int(said["sent"]), passed.syn, passed.syn_ack, passed.rst, seconds, transferred, used, moved)
 
 
 def _move(field: Battlefield, to: str) -> float | None:

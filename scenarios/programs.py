@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -72,9 +74,15 @@ class Nginx:
         servers: str = "",
         main: str = "",
         error_level: str = "error",
+        loopback: int | None = None,
     ) -> None:
         """`more`: lines for its server block; `servers`: further server blocks; `main`: lines outside of all blocks;
-        `error_level` as in its error_log directive (a reset by the peer is told from "info" on)."""
+        `error_level` as in its error_log directive (a reset by the peer is told from "info" on); `loopback`: it
+        listens on 127.0.0.1 only, at this port."""
+        port = loopback or self.PORT
+        listen = f"listen {port} backlog=4096; listen [::]:{port} backlog=4096;"
+        if loopback:
+            listen = f"listen 127.0.0.1:{port} backlog=4096;"
         configuration, self.log = work / "nginx.conf", work / "nginx.log"
         configuration.write_text(
             f"""daemon off;
@@ -90,7 +98,7 @@ http {{
     uwsgi_temp_path {work}/uwsgi; scgi_temp_path {work}/scgi;
     sendfile on;
     keepalive_timeout 3600; send_timeout 3600;
-    server {{ listen {self.PORT} backlog=4096; listen [::]:{self.PORT} backlog=4096; root {root}; {more} }}
+    server {{ {listen} root {root}; {more} }}
 {servers}}}
 """
         )
@@ -98,10 +106,14 @@ http {{
             ["nginx", "-p", work, "-e", self.log, "-c", configuration], stderr=subprocess.DEVNULL
         )
         end = time.monotonic() + READY_SECONDS
-        while str(self.PORT) not in host.run(["ss", "-Htln", "sport", "=", f":{self.PORT}"]).stdout:
+        while str(port) not in host.run(["ss", "-Htln", "sport", "=", f":{port}"]).stdout:
             if self._process.poll() is not None or time.monotonic() > end:
                 raise ProgramError(f"nginx on {host.name} does not start: {_last_line(self.log)}")
             time.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the master and the worker."""
+        os.killpg(self._process.pid, number)
 
     def stop(self) -> None:
         """Ends it at once, and its connections with it."""

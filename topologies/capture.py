@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from topologies.nodes import Host
 
 SNAP_BYTES = 65_535
+HEADER_BYTES = 160
+"""Enough for all headers of a segment, where its payload does not matter."""
 BUFFER_MIB = 16
 # tcpdump in immediate mode has each packet at once; dumpcap asks the kernel for full blocks and waits up to 0.25 s.
 _SETTLE_SECONDS = {"tcpdump": 0.1, "dumpcap": 0.5}
@@ -34,8 +36,8 @@ class Capture:
     The file grows as packets pass, so that it can be followed while it is being written.
     """
 
-    def __init__(self, host: Host, interface: str, path: Path) -> None:
-        """Start it, and wait until it captures; raises `CaptureError`."""
+    def __init__(self, host: Host, interface: str, path: Path, snap_bytes: int = SNAP_BYTES) -> None:
+        """Start it, and wait until it captures; raises `CaptureError`. Of each packet, `snap_bytes` are kept."""
         self.interface = interface
         self.path = path
         self.host_name = host.name
@@ -44,9 +46,8 @@ class Capture:
             raise CaptureError("there is neither tcpdump nor dumpcap: install tcpdump")
         with contextlib.ExitStack() as opened:
             self._said = opened.enter_context(tempfile.TemporaryFile())
-            self._process = host.spawn(
-                _command(self._program, interface, path), stdout=subprocess.DEVNULL, stderr=self._said, daemon=True
-            )
+            command = _command(self._program, interface, path, snap_bytes)
+            self._process = host.spawn(command, stdout=subprocess.DEVNULL, stderr=self._said, daemon=True)
             try:
                 self._await_start()
             except BaseException:
@@ -119,10 +120,10 @@ def missing_packets(said: str) -> int:
     raise CaptureError(f"the capture program did not say what it captured: {said.strip() or 'nothing'}")
 
 
-def _command(program: str, interface: str, path: Path) -> list[str]:
+def _command(program: str, interface: str, path: Path, snap_bytes: int = SNAP_BYTES) -> list[str]:
     if program == "dumpcap":
-        return ["dumpcap", "-q", "-i", interface, "-s", str(SNAP_BYTES), "-B", str(BUFFER_MIB), "-w", str(path)]
+        return ["dumpcap", "-q", "-i", interface, "-s", str(snap_bytes), "-B", str(BUFFER_MIB), "-w", str(path)]
     live = ["--immediate-mode", "-U", "-n", "--time-stamp-precision=nano"]
-    sizes = ["-s", str(SNAP_BYTES), "-B", str(BUFFER_MIB * 1024)]
+    sizes = ["-s", str(snap_bytes), "-B", str(BUFFER_MIB * 1024)]
     # -Z: root writes the file itself, also where only root may.
     return ["tcpdump", "-i", interface, *live, *sizes, "-Z", "root", "-w", str(path)]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from topologies import cgroup2, sandbox, system
-from topologies.capture import Capture
+from topologies.capture import SNAP_BYTES, Capture
 from topologies.mininet_api import Node
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -199,9 +199,9 @@ class Host(Node):
                 wanted = "read" if value is None else f"be set to {value}"
                 raise NodeError(f"{self.name}: {name} cannot {wanted} ({error.strerror})") from error
 
-    def capture(self, interface: str, path: str | Path) -> Capture:
+    def capture(self, interface: str, path: str | Path, snap_bytes: int = SNAP_BYTES) -> Capture:
         """Start a capture on the interface; it is capturing when this returns. Stop it, or stop the host."""
-        capture = Capture(self, interface, Path(path))
+        capture = Capture(self, interface, Path(path), snap_bytes)
         self._captures.append(capture)
         return capture
 

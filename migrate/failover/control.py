@@ -52,6 +52,10 @@ class Control:
             case {"do": "dead", "server": str(server)}:
                 told = not request.get("here")
                 return {"result": {"server": server, "connections": self._wedge.pronounce(server, told)}}
+            case {"do": "take", "connection": str(name)}:
+                if not self._wedge.take(name):
+                    return {"error": f"no other server has told of a connection {name}"}
+                return {"result": {"connection": name}}
             case {"do": "status"}:
                 return {"result": self._wedge.describe()}
         return {"error": "the wedge does not know this request"}

@@ -227,6 +227,13 @@ class Wedge:
             self._group.say(Dead(server))
         return self._taker.pronounced(server, "a person", alone=not tell)
 
+    def take(self, name: str) -> bool:
+        """A person wants one connection here, whoever has it; whether it is known."""
+        entries = [entry for entry in self._ledger.entries.values() if entry.state.secrets.name == name]
+        for entry in entries:
+            self._taker.begin(entry, "a person wants it here", alone=True)
+        return bool(entries)
+
     # -- migrated's events, the log, the end ---------------------------------------------------------------------
 
     async def _follow(self) -> None:
