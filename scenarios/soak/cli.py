@@ -33,9 +33,9 @@ NEEDS = (
     needs.Program("sshd", "openssh-server", ("-V",)), needs.Program("scp", "openssh-client", ("-V",)),
 )  # fmt: skip
 USAGE, INTERRUPTED = 2, 130
-CALM_SHARE = 0.4
-"""Of the time, at the end of each cycle, in which nobody is killed: growing memory shows in processes that live."""
 CYCLE_SECONDS = 300.0
+"""In one cycle the mobile's daemon is killed, in the next the server's: the other one lives long enough for memory that
+grows to be told from what a young process fills."""
 DRAIN_SECONDS = 180.0
 """For what a program leaves to the kernel, and for migrated's own forgetting, which comes once a minute."""
 
@@ -172,10 +172,10 @@ class Soak:
     def _walk(self, stage: Stage, transfers: Transfers, walk: Walk) -> None:
         walk.begin()
         began = time.monotonic()
-        length = min(CYCLE_SECONDS, 60 * self._document.minutes)
+        length = min(CYCLE_SECONDS, 60 * self._document.minutes / 2)
         while not walk.counts["episodes"] or time.monotonic() < began + 60 * self._document.minutes:
-            into_cycle = (time.monotonic() - began) % length
-            walk.episode(kills=into_cycle < (1 - CALM_SHARE) * length)
+            cycle = int((time.monotonic() - began) / length)
+            walk.episode(victim=("mobile", "server")[cycle % 2])
             self._growth.look(stage.daemons, time.monotonic())
             counts, totals = walk.counts, transfers.totals
             self._progress.say(

@@ -206,8 +206,8 @@ class Course:
 class Growth:
     """Memory and descriptors of every process of migrated that there has been, over its life."""
 
-    WARM_SECONDS = 20.0
-    """A process that has just begun fills what it keeps."""
+    WARM_SECONDS = 120.0
+    """A process that has just begun fills what it keeps: a megabyte in its first thousand rebinds, and then no more."""
     LEAST_SECONDS = 60.0
     """A course that is shorter tells nothing of an hour."""
 

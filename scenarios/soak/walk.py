@@ -19,6 +19,8 @@ from scenarios.soak.transfers import Transfers
 LOSSES = (0.0, 0.0, 0.005, 0.02, 0.05)
 """Shares of the packets, one of which holds during an episode."""
 KILLED = ("worker", "worker", "worker", "guardian", "both")
+KILL_SHARE = 0.3
+"""Of the moves."""
 KILL_WITHIN_SECONDS = 0.06
 """After an address has changed: a handshake and its rebinds take about so long."""
 PAUSE_SECONDS = 0.4
@@ -35,8 +37,8 @@ class Walk:
         self._stage, self._transfers, self._random, self._log = stage, transfers, random, log
         self.counts: Counter[str] = Counter()
 
-    def episode(self, kills: bool) -> None:
-        """`kills`: daemons may be killed.  Raises `Broken` where something does not hold at its end."""
+    def episode(self, victim: str) -> None:
+        """`victim`: whose daemon may be killed.  Raises `Broken` where something does not hold at its end."""
         random, stage = self._random, self._stage
         mover = random.choice(("mobile", "server"))
         versions = random.choice(((4,), (6,), VERSIONS))
@@ -44,10 +46,10 @@ class Walk:
         stage.lose(loss)
         self.counts["episodes with losses"] += loss > 0
         for _ in range(random.randint(1, 4)):
-            victim = random.choice(("mobile", "server")) if kills and random.random() < 0.45 else ""
+            struck = victim if random.random() < KILL_SHARE else ""
             way = random.choice((self._replace, self._replace, self._overlap, self._outage))
-            self._note(do=way.__name__.strip("_"), mover=mover, versions=versions, victim=victim, loss=loss)
-            way(mover, versions, victim)
+            self._note(do=way.__name__.strip("_"), mover=mover, versions=versions, victim=struck, loss=loss)
+            way(mover, versions, struck)
             if random.random() < 0.6:
                 time.sleep(random.uniform(0, PAUSE_SECONDS))
         self._settle()
