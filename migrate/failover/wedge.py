@@ -191,7 +191,10 @@ class Wedge:
                 self._ledger.heard_of(opened.sender, opened.boot, now)
                 if not self._supersede(state.token, state.secrets.sent, opened.sender):
                     return  # the last owner, who has not heard yet
+                known = state.token in self._ledger.entries
                 if self._ledger.told(opened.sender, opened.boot, state, now):
+                    if not known:
+                        self.event(None, "heard", f"{opened.sender} has it", name=state.secrets.name)
                     self._taker.heard(self._ledger.entries[state.token])
             case Over(token, sent):
                 self._supersede(token, sent, opened.sender)
