@@ -17,14 +17,14 @@ PADDED = "padded/"
 """A folder whose answers have heads of 24,000 bytes."""
 _PAD = "x" * 3000
 NGINX_LINES = f"location /{PADDED} {{ {' '.join(f'add_header X-Pad-{number} {_PAD};' for number in range(8))} }}"
-AT_ONCE = {"c1": 3, "c2": 3, "c3": 2}
-SLOW_SHARE, SLOW_RATES = 0.3, ("60k", "150k", "400k")
+AT_ONCE = {"c1": 4, "c2": 4, "c3": 4}
+SLOW_SHARE, SLOW_RATES = 0.5, ("40k", "100k", "300k")
 """Some read slowly: what has been sent then waits at both ends."""
 SEVERAL_SHARE = 0.2
 """Some fetch three objects, one after the other on one connection."""
 REFUSED = 7
-STALL_SECONDS = 5.0
-"""Longer than a pronouncement by the monitor and a take-over whose first segment is lost."""
+PAUSE_SECONDS = 1.0
+"""A download to which nothing comes for longer has paused; when, is kept."""
 STUCK_SECONDS = 2 * MSL_SECONDS + 30.0
 LOOK_SECONDS = 0.05
 
@@ -59,9 +59,8 @@ class Download:
     received: int = 0
     partial: bool = False
     """Of an object a part has arrived, and not all."""
-    longest_pause: float = 0.0
-    """Seconds without a new byte."""
-    paused_until: float = 0.0
+    pauses: list[tuple[float, float]] = field(default_factory=list)
+    """From when to when nothing came.  (With a rate, curl itself pauses.)"""
     said: str = ""
     outcome: str = ""
 
@@ -81,21 +80,21 @@ class _Running:
         self._log, self._errors = work / f"{download.number}.said", work / f"{download.number}.log"
         with self._log.open("w") as said, self._errors.open("w") as errors:
             self.process = host.spawn(words, stdout=said, stderr=errors)
-        self._progress, self._changed = -1, time.time()
+        self.changed = time.time()
 
-    def look(self, now: float) -> None:
+    def look(self, now: float, over: bool = False) -> None:
         """Notes how long nothing has come."""
         received = sum(target.stat().st_size for target in self.targets if target.exists())
-        if now - self._changed > self.download.longest_pause:
-            self.download.longest_pause, self.download.paused_until = round(now - self._changed, 3), now
-        if received != self._progress:
-            self._progress, self._changed = received, now
+        if received != self.download.received or over:
+            if now - self.changed > PAUSE_SECONDS:
+                self.download.pauses.append((self.changed, now))
+            self.changed = now
         self.download.received = received
 
     def finish(self, sums: dict[str, str], root: Path) -> Download:
         """After its end."""
         download = self.download
-        self.look(time.time())
+        self.look(time.time(), over=True)
         download.ended, download.status = time.time(), self.process.wait()
         download.ports = [int(port) for port in self._log.read_text().split()]
         download.said = self._errors.read_text().strip()
@@ -177,9 +176,17 @@ class Downloads:
     def stuck(self) -> str:
         """One to which nothing has come for too long, in words; "" if there is none."""
         for one in self.running:
-            if one.download.longest_pause > STUCK_SECONDS:
+            if time.time() > one.changed + STUCK_SECONDS:
                 download = one.download
-                return f"download {download.number} at {download.client} has {download.received} bytes and stands still"
+                right = all(
+                    _begins(self._root / name, target)
+                    for name, target in zip(download.names, one.targets, strict=True)
+                    if target.exists()
+                )
+                return (
+                    f"download {download.number} at {download.client} stands still and has {download.received} bytes, "
+                    f"{'all right' if right else 'wrong ones'}"
+                )
         return ""
 
 

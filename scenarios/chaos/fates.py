@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenarios.chaos.downloads import STALL_SECONDS, Download
+from scenarios.chaos.downloads import Download
 
 RESET_STATUSES = (52, 56)
 """curl's, for a connection that ended without an answer, or by a reset."""
+STALL_SECONDS = 1.5
+"""From the take-over to the next byte at the client; a round trip is 20 ms at most."""
 NOT_KNOWN = "that the client has sent are not known here"
 """What a wedge says that has taken a connection over whose last request it has not heard of."""
 
@@ -57,7 +59,12 @@ class Fates:
         }
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self.stalls: list[Download] = []
+        self.stalls: list[tuple[Download, float, float]] = []
+        """After a take-over: which download, seconds to the next byte, and when that was."""
+        self._taken: dict[str, list[float]] = {}
+        for event in wedges:
+            if event.event == "taken-over":
+                self._taken.setdefault(event.connection, []).append(event.time)
         for download in downloads:
             fate = self._fate(download)
             self.counts[fate] += 1
@@ -69,8 +76,15 @@ class Fates:
                 )
             elif fate == "wrong bytes":
                 self.wrong.append(f"download {download.number} of {', '.join(download.names)} arrived wrong")
-            elif fate == "right" and download.longest_pause > STALL_SECONDS:
-                self.stalls.append(download)
+            if not download.rate:
+                self._look_for_stalls(download)
+
+    def _look_for_stalls(self, download: Download) -> None:
+        for began, ended in download.pauses:
+            for name in self._names(download):
+                within = [when for when in self._taken.get(name, []) if began <= when <= ended]
+                if within and ended - within[-1] > STALL_SECONDS:
+                    self.stalls.append((download, ended - within[-1], ended))
 
     def _names(self, download: Download) -> list[str]:
         """Its connections, as far as anything happened to them."""

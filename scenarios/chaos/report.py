@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from scenarios.chaos.fates import Fates
+from scenarios.chaos.fates import STALL_SECONDS, Fates
 from scenarios.result import FILE, Reported
 from scenarios.verdict import Check, Verdict, overall
 
@@ -55,13 +55,13 @@ class Document:
         self.wrong = fates.wrong
         self.stalls = [
             f"download {one.number} of {', '.join(one.names)} at {one.client} over IPv{one.version}: "
-            f"nothing for {one.longest_pause:g} s, until {one.paused_until:.3f}"
-            for one in fates.stalls
+            f"nothing for {seconds:.2f} s after a take-over, until {until:.3f}"
+            for one, seconds, until in fates.stalls
         ]
-        longest = max((one.longest_pause for one in fates.stalls), default=0.0)
+        longest = max((seconds for _, seconds, _ in fates.stalls), default=0.0)
         self.reported = [
-            Reported("downloads with a long pause", len(fates.stalls), ""),
-            Reported("longest pause of those", longest, "s"),
+            Reported(f"pauses of over {STALL_SECONDS:g} s after a take-over", len(fates.stalls), ""),
+            Reported("longest of those", round(longest, 2), "s"),
         ]
         self.checks = [
             Check.equal("what did not hold", "nothing", broken or "nothing"),

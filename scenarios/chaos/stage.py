@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -191,6 +192,7 @@ class Stage:
             topo.addHost(name, cls=Host)
             topo.link("router", name, CLIENTS.get(name, Veth()), names=(f"router-{name}", f"{name}-eth0"))
         self._network = Network(topo)
+        self._parted: Counter[tuple[str, str]] = Counter()
         try:
             nodes = self._network.nodes
             self.router: Host = nodes["router"]
@@ -255,13 +257,27 @@ class Stage:
 
     # --- the network --------------------------------------------------------------------------------------------------
 
-    def part(self, name: str, others: Sequence[str], action: str = "add") -> None:
-        """From now on the router passes nothing on between a replica and these others; "del": it does again."""
+    def part(self, name: str, others: Sequence[str]) -> None:
+        """From now on the router passes nothing on between a replica and these others."""
+        pairs = _both_ways(name, others)
+        self._rule("add", [pair for pair in pairs if not self._parted[pair]])
+        self._parted.update(pairs)
+
+    def rejoin(self, name: str, others: Sequence[str]) -> None:
+        """The end of `part`; another one of the same hosts may go on."""
+        pairs = _both_ways(name, others)
+        self._parted.subtract(pairs)
+        self._rule("del", [pair for pair in pairs if not self._parted[pair]])
+
+    def _rule(self, action: str, pairs: Sequence[tuple[str, str]]) -> None:
         for version in VERSIONS:
-            lines = []
-            for one, two in [pair for other in others for pair in ((name, other), (other, name))]:
-                lines.append(f"rule {action} iif router-{one} to {address(two, version)} pref 100 type blackhole")
-            self.router.ip_batch(version, lines)
+            self.router.ip_batch(
+                version,
+                [
+                    f"rule {action} iif router-{one} to {address(two, version)} pref 100 type blackhole"
+                    for one, two in pairs
+                ],
+            )
 
     def struck(self, name: str) -> int:
         """How many connections of the clients go to a replica now, as their kernels have it."""
@@ -272,6 +288,10 @@ class Stage:
                 lines = Path(f"/proc/{client.pid}/net/{file}").read_text().splitlines()[1:]
                 found += sum(words[2].startswith(wanted) and words[3] == "01" for words in map(str.split, lines))
         return found
+
+
+def _both_ways(name: str, others: Sequence[str]) -> list[tuple[str, str]]:
+    return [pair for other in others for pair in ((name, other), (other, name))]
 
 
 def _hex(text: str) -> str:

@@ -27,6 +27,8 @@ PAUSE_SECONDS = (0.02, 0.7)
 """From one strike to the next."""
 AIMED_SHARE, AIMED_SECONDS = 0.35, (0.0, 0.15)
 """Some strikes come so soon after a download has begun at the replica: small ones would else be over."""
+IDLE_SHARE = 0.1
+"""Of the strikes that would hit nobody with a client, so many are done."""
 ABSENCE_SECONDS, FREEZE_SECONDS, PARTITION_SECONDS = (0.0, 1.5), (0.1, 4.0), (0.1, 4.0)
 PRONOUNCED_SECONDS = (0.0, 0.8)
 """By a person, after the strike."""
@@ -65,8 +67,10 @@ class Strikes:
         ready = [replica for replica in self._stage.replicas.values() if replica.serves and self._witness(replica)]
         if ready:
             # Rather one that has something to lose.
-            ready.sort(key=lambda replica: self._stage.struck(replica.name) * self._random.random())
-            self._strike(ready[-1], False)
+            at_stake = {replica.name: self._stage.struck(replica.name) for replica in ready}
+            ready.sort(key=lambda replica: at_stake[replica.name] * self._random.random())
+            if at_stake[ready[-1].name] or self._random.random() < IDLE_SHARE:
+                self._strike(ready[-1], False)
             self._plan()
 
     def _plan(self) -> None:
@@ -146,7 +150,7 @@ class Strikes:
         self._well(replica)
 
     def _rejoin(self, replica: Replica, others: list[str]) -> None:
-        self._stage.part(replica.name, others, "del")
+        self._stage.rejoin(replica.name, others)
         self._note(time.time(), "rejoined", replica)
         self._well(replica)
 
