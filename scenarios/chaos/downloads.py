@@ -23,6 +23,8 @@ SLOW_SHARE, SLOW_RATES = 0.5, ("40k", "100k", "300k")
 SEVERAL_SHARE = 0.2
 """Some fetch three objects, one after the other on one connection."""
 REFUSED = 7
+RESET_STATUSES = (52, 56)
+"""curl's, for a connection that ended without an answer, or by a reset."""
 PAUSE_SECONDS = 1.0
 """A download to which nothing comes for longer has paused; when, is kept."""
 STUCK_SECONDS = 2 * MSL_SECONDS + 30.0
@@ -131,6 +133,7 @@ class Downloads:
         self.over: list[Download] = []
         self.started = self.bytes = 0
         self._looked = 0.0
+        self._seen = 0
 
     def step(self, begin: bool) -> list[Download]:
         """Looks at all; `begin`: starts others in the place of those that are over.  Those that have just begun."""
@@ -167,10 +170,14 @@ class Downloads:
         return [download]
 
     def wrong(self) -> str:
-        """The first whose bytes are others, in words; "" if there is none."""
-        for download in self.over:
+        """The first that ended as none may, in words; "" if there is none."""
+        new, self._seen = self.over[self._seen :], len(self.over)
+        for download in new:
+            what = f"download {download.number} of {', '.join(download.names)} at {download.client}"
             if download.outcome == "wrong bytes":
-                return f"download {download.number} of {', '.join(download.names)} from {download.server} arrived wrong"
+                return f"{what} arrived wrong"
+            if download.outcome == "ended early" and download.status not in RESET_STATUSES:
+                return f"{what} ended after {download.received} bytes: {download.said}"
         return ""
 
     def stuck(self) -> str:

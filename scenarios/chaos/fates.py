@@ -13,10 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenarios.chaos.downloads import Download
+from scenarios.chaos.downloads import RESET_STATUSES, Download
 
-RESET_STATUSES = (52, 56)
-"""curl's, for a connection that ended without an answer, or by a reset."""
 STALL_SECONDS = 1.5
 """From the take-over to the next byte at the client; a round trip is 20 ms at most."""
 NOT_KNOWN = "that the client has sent are not known here"

@@ -49,7 +49,7 @@ class Document:
             "downloads that never had a connection": refused,
             **{f"downloads {fate}": count for fate, count in fates.counts.items() if fate.startswith("reset:")},
             "bytes that arrived": total_bytes,
-            **{f"connections {event}": fates.events[event] for event in ("taken-over", "taken-by-another", "offered")},
+            **{f"connections {event}": fates.events[event] for event in ("taken-over", "taken-by-another")},
             **{f"take-overs {event}": fates.events[event] for event in ("not-taken", "refused", "reset", "lost")},
         }
         self.wrong = fates.wrong

@@ -48,6 +48,7 @@ def test_an_early_end_is_seen() -> None:
     """Killed servers end their streams by FIN."""
     status, result = chaos(10, "fin")
     assert (status, result["verdict"]) == (1, "fail")
+    assert "ended after" in result["reason"], result["reason"]
     assert any("curl ended with 18" in sentence for sentence in result["wrong"]), result["wrong"]
 
 
