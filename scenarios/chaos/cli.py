@@ -104,7 +104,7 @@ class Chaos:
         self._progress.say(f"seed {document.seed}, {document.kills} kills, results in {self._out}", now=True)
         root = self._out / "www"
         sums = furnish(root, random)
-        with Stage(self._out, root, self._module, NGINX_LINES) as stage:
+        with Stage(self._out, root, self._module, NGINX_LINES, random) as stage:
             downloads = Downloads(stage, self._out, root, sums, random)
             strikes = Strikes(stage, random, self._out / "strikes.jsonl")
             broken = ""

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 
 from migrate.failover.control import SOCKET_NAME
 from scenarios.programs import Nginx
@@ -44,6 +45,8 @@ KNOWS_SECONDS = 4 * REFRESH_SECONDS + 0.5
 """Whoever has served so long has heard of all connections of the others."""
 MSL_SECONDS = 15.0
 """A client waits for two of them: longer than any replica is gone."""
+STEPS_SECONDS = ("0", "0.5")
+"""Between the turns of two members, of one start of a wedge or another; without, several take a connection at once."""
 START_SECONDS = 60.0
 MONITOR = ("--interval", "0.4", "--timeout", "1.0", "--failures", "2")
 
@@ -87,8 +90,9 @@ class Program:
 class Replica:
     """One of the servers, which is up or is not."""
 
-    def __init__(self, host: Host, out: Path, key: Path, module: str) -> None:
+    def __init__(self, host: Host, out: Path, key: Path, module: str, random: Random) -> None:
         self.host, self.name, self._out, self._key, self._module = host, host.name, out, key, module
+        self._random = random
         self.daemon: Program | None = None
         self.wedge: Program | None = None
         self.since: float | None = None
@@ -115,6 +119,7 @@ class Replica:
         words: list[str | Path] = [self._module, "--name", self.name, "--port", str(PORT)]
         words += ["--backend", f"127.0.0.1:{BACKEND_PORT}", "--group-key", self._key]
         words += ["--events", self._out / f"{self.name}-wedge.jsonl", "--refresh", str(REFRESH_SECONDS)]
+        words += ["--step", self._random.choice(STEPS_SECONDS)]
         words += ["--listen", f"{address(self.name, 4)}:{GROUP_PORT}"]
         for other in REPLICAS:
             if other != self.name:
@@ -184,7 +189,7 @@ def _children(pid: int) -> list[str]:
 class Stage:
     """The hosts and their programs; a context manager."""
 
-    def __init__(self, out: Path, root: Path, module: str, nginx_lines: str) -> None:
+    def __init__(self, out: Path, root: Path, module: str, nginx_lines: str, random: Random) -> None:
         """`root`: the files that all replicas have; `nginx_lines`: for each one's server block."""
         topo = LabTopo()
         topo.addHost("router", cls=Router)
@@ -203,7 +208,7 @@ class Stage:
             self.daemons = {name: self._client_daemon(host, out) for name, host in self.clients.items()}
             key = out / "group.key"
             key.write_text("the replicas of this run")
-            self.replicas = {name: Replica(nodes[name], out, key, module) for name in REPLICAS}
+            self.replicas = {name: Replica(nodes[name], out, key, module, random) for name in REPLICAS}
             for name, replica in self.replicas.items():
                 work = out / name
                 work.mkdir()
