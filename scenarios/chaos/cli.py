@@ -17,8 +17,9 @@ from random import Random
 from scenarios import needs, ownership
 from scenarios.chaos.downloads import NGINX_LINES, Downloads, furnish
 from scenarios.chaos.fates import Fates, read
+from scenarios.chaos.replica import MSL_SECONDS, REPLICAS, Broken
 from scenarios.chaos.report import Document
-from scenarios.chaos.stage import MSL_SECONDS, REPLICAS, Broken, Stage
+from scenarios.chaos.stage import Stage
 from scenarios.chaos.strikes import Strikes
 from scenarios.command import USAGE, Parser, Progress
 from scenarios.programs import ProgramError

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 
-from scenarios.chaos.stage import MSL_SECONDS, PORT, PROBED, VERSIONS, Stage, address
+from scenarios.chaos.replica import MSL_SECONDS, PORT, VERSIONS, address
+from scenarios.chaos.stage import PROBED, Stage
 from scenarios.programs import checksum, random_file
 from topologies.nodes import Host
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from random import Random
 
 from scenarios.chaos.downloads import Download
-from scenarios.chaos.stage import CLIENTS, REPLICAS, Broken, Replica, Stage
+from scenarios.chaos.replica import REPLICAS, Broken, Replica
+from scenarios.chaos.stage import CLIENTS, Stage
 
 KINDS = {
     "kill of a wedge": 6, "kill of wedge and migrated": 4, "freeze of a wedge": 1, "freeze of a replica": 1,

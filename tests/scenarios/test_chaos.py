@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from scenarios.chaos import cli, downloads, stage
+from scenarios.chaos import cli, downloads, replica
 from scenarios.chaos.downloads import Download
 from scenarios.chaos.fates import NOT_KNOWN, Event, Fates
 from scenarios.chaos.report import Document
@@ -19,7 +19,8 @@ OUT = Path("/run/out")  # the sandbox's own tmpfs
 
 def chaos(kills: int, wrong: str = "") -> tuple[int, dict[str, Any]]:
     """A short one, with a wedge that has this mistake: its exit status and result.json."""
-    stage.MSL_SECONDS, downloads.STUCK_SECONDS = 5.0, 15.0
+    replica.MSL_SECONDS = 5.0
+    downloads.STUCK_SECONDS = 15.0
     os.environ["WRONG"] = wrong
     module = ["--module", "tests.failover.wrong_wedge"] if wrong else []
     status = cli.main(["--kills", str(kills), "--out", str(OUT), *module])
