@@ -4,6 +4,7 @@
 #   ./run_all.sh                    all scenarios
 #   ./run_all.sh NAME...            these scenarios
 #   ./run_all.sh soak               random moves, losses, outages and kills of daemons, and what is left of them
+#   ./run_all.sh chaos              random kills, freezes, partitions and restarts of replicas under downloads
 #   ./run_all.sh test [ARGUMENT...] linter, type checker and test suite; ARGUMENTs are pytest's
 #   ./run_all.sh --list             which scenarios there are
 #   ./run_all.sh --check            which kernel features this machine has
@@ -15,6 +16,7 @@
 #   --out DIR            directory of the results (default out)
 #   --jobs N             how many runs at a time (default: the number of cores, at least 2)
 #   --minutes M          of a soak (default 10)
+#   --kills N            of chaos, of replicas that have clients (default 300)
 #   --timeout SECONDS    how long a run may take (default: the scenario's own limit)
 #   --vagrant            run in the Vagrant machine even where this one would do
 #
@@ -60,19 +62,21 @@ else
     case $argument in
       -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p;}' "${BASH_SOURCE[0]}"; exit 0 ;;
       --list) list; exit 0 ;;
-      soak) wanted=soak ;;
+      soak | chaos) wanted=$argument ;;
       --check) wanted=check; arguments+=("$argument") ;;
       --vagrant) through_vagrant=yes ;;
       --out) next=--out ;;
       --out=*) out=${argument#--out=} ;;
-      --seed | --profile | --ip | --jobs | --timeout | --minutes) next=$argument; arguments+=("$argument") ;;
-      --seed=* | --profile=* | --ip=* | --jobs=* | --timeout=* | --minutes=*) arguments+=("$argument") ;;
+      --seed | --profile | --ip | --jobs | --timeout | --minutes | --kills) next=$argument; arguments+=("$argument") ;;
+      --seed=* | --profile=* | --ip=* | --jobs=* | --timeout=* | --minutes=* | --kills=*) arguments+=("$argument") ;;
       -*) die "unknown option '$argument'; see ./run_all.sh --help" 2 ;;
       *) names+=("$argument"); arguments+=("$argument") ;;
     esac
   done
-  [[ $wanted != soak ]] || arguments=(soak ${arguments[@]+"${arguments[@]}"})
-  [[ $wanted != soak || ${#names[@]} -eq 0 ]] || die "a soak takes no scenario; see ./run_all.sh --help" 2
+  if [[ $wanted == soak || $wanted == chaos ]]; then
+    arguments=("$wanted" ${arguments[@]+"${arguments[@]}"})
+    [[ ${#names[@]} -eq 0 ]] || die "$wanted takes no scenario; see ./run_all.sh --help" 2
+  fi
   [[ -z $next ]] || die "the option $next lacks its value; see ./run_all.sh --help" 2
   for name in ${names[@]+"${names[@]}"}; do
     known=$(list | cut -d' ' -f1)
@@ -94,12 +98,12 @@ in_vagrant() {
   there() { ssh -q -F "$work/ssh" ${terminal:+-t} default "$1"; }
   terminal= results=/var/tmp/migrate-lab-$$
   command=$(printf '%q ' ./run_all.sh ${arguments[@]+"${arguments[@]}"})
-  case $wanted in run | soak) command+="--out $results" ;; esac
+  case $wanted in run | soak | chaos) command+="--out $results" ;; esac
   status=0
   [[ ! -t 0 || ! -t 1 ]] || terminal=yes
   there "cd /vagrant && sudo $command" || status=$?
   terminal=
-  if [[ $wanted == run || $wanted == soak ]] && there "test -d $results"; then
+  if [[ $wanted == run || $wanted == soak || $wanted == chaos ]] && there "test -d $results"; then
     there "sudo tar -C $results -cf - . && sudo rm -rf $results" </dev/null >"$work/results.tar"
     bring_back "$work/results.tar" "${out:-$root/out}"
   fi
@@ -143,7 +147,7 @@ if [[ $EUID -ne 0 ]]; then
 fi
 "$root/vagrant/provision.sh" --done || "$root/vagrant/provision.sh" || exit 1
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-[[ $wanted != soak ]] || exec "$python" -m scenarios.soak "${arguments[@]:1}" ${out:+--out "$out"}
+case $wanted in soak | chaos) exec "$python" -m "scenarios.$wanted" "${arguments[@]:1}" ${out:+--out "$out"} ;; esac
 [[ $wanted == test ]] || exec "$python" -m scenarios "$@"
 
 cd "$root"

@@ -106,7 +106,7 @@ def test_options_that_stand_alone_are_known() -> None:
 
 
 def test_scenarios_are_known() -> None:
-    known = {entry.name for entry in registry.entries()} | {"twice", "test", "soak"}
+    known = {entry.name for entry in registry.entries()} | {"twice", "test", "soak", "chaos"}
     named = [command.split()[1] for command in commands(README) if re.match(r"\./run_all\.sh \w", command)]
     assert "mobility" in named
     assert set(named) <= known

@@ -135,6 +135,12 @@ def test_it_sets_up_once_and_passes_its_arguments_on(checkout: Checkout) -> None
 
 
 @as_root
+def test_chaos_is_a_command_of_its_own(checkout: Checkout) -> None:
+    assert checkout.run("chaos", "--kills", "3", "--seed=2", "--out", "a b").returncode == 0
+    assert checkout.called() == ["python -m scenarios.chaos --kills 3 --seed=2 --out a b"]
+    assert checkout.run("chaos", "good").returncode == 2
+
+
 def test_a_soak_is_a_command_of_its_own(checkout: Checkout) -> None:
     assert checkout.run("soak", "--minutes", "3", "--seed=2", "--out", "a b").returncode == 0
     assert checkout.called() == ["python -m scenarios.soak --minutes 3 --seed=2 --out a b"]

@@ -59,6 +59,7 @@ class Session(Subject):
     async def serve(self) -> None:
         """From accept to the end."""
         self._exported = asyncio.ensure_future(self.export())
+        self._exported.add_done_callback(lambda task: None if task.cancelled() else self.tell_new())
         try:
             await self._run(self._requests())
         finally:

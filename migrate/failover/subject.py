@@ -72,14 +72,16 @@ class Subject:
             self._wedge.untold_ms.append(1e3 * (time.monotonic() - self._accepted))
         self._wedge.tell(self)
 
-    def tell_asked(self) -> None:
-        """A first request is told at once.  Of a later one the group hears with its answer, or before the kernel would
-        acknowledge it: until then the client has it, and sends it again to whoever takes over."""
-        if self._exported is not None and not self._exported.done():
-            self._exported.add_done_callback(lambda _: None if self._told else self.tell())
-        elif not self._told:
+    def tell_new(self) -> None:
+        """The group hears of a new connection as soon as migrated has said what others would need, before its first
+        request if need be: whoever takes over then reads the request from the client, who still has it."""
+        if not self._told:
             self.tell()
-        else:
+
+    def tell_asked(self) -> None:
+        """The group hears of a request with its answer, or before the kernel would acknowledge it: until then the
+        client has it, and sends it again to whoever takes over."""
+        if self._told:
             self._waiting = asyncio.get_running_loop().call_later(UNTOLD_SECONDS, self.tell)
 
     def _wait_no_more(self) -> None:

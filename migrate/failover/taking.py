@@ -62,7 +62,7 @@ class Taker:
         if token in self._under_way or self._refused.get(token) == entry.state.order:
             return
         if self._wedge.declines():
-            self._wedge.event(None, "declined", f"{why}; too busy", name=name)
+            self._wedge.event(None, "declined", f"{why}; too busy, or about to end", name=name)
             return
         settings, peers = self._wedge.settings, () if alone else self._ledger.peers.values()
         pause = choice.wait(token, settings.name, peers, entry.owner, time.monotonic(), settings.step)

@@ -72,11 +72,16 @@ class Wedge:
             loop.add_signal_handler(number, self._stopping.set)
         listener = listen(self.settings.port)
         self._group.start(self._heard)
-        for work in (self._accept(listener), self._refresh(), self._follow()):
+        accepting = self.spawn(self._accept(listener))
+        for work in (self._refresh(), self._follow()):
             self.spawn(work)
         print("ready", flush=True)
         await self._stopping.wait()
-        await self._drain(listener)
+        # Not the other way round: the event loop would take the next socket with its number for the listener.
+        accepting.cancel()
+        await asyncio.wait((accepting,))
+        listener.close()
+        await self._drain()
         self._group.close()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -180,7 +185,10 @@ class Wedge:
         self._lag += (time.monotonic() - began - wanted - self._lag) / 4
 
     def declines(self) -> bool:
-        return choice.declines(len(self._sessions), self.settings.most, self._lag, self.settings.most_lag)
+        """Whether it takes nothing over: it is to end, or too busy."""
+        settings = self.settings
+        busy = choice.declines(len(self._sessions), settings.most, self._lag, settings.most_lag)
+        return busy or self._stopping.is_set()
 
     # -- what the group says -----------------------------------------------------------------------------------------
 
@@ -191,7 +199,10 @@ class Wedge:
                 self._ledger.heard_of(opened.sender, opened.boot, now)
                 if not self._supersede(state.token, state.secrets.sent, opened.sender):
                     return  # the last owner, who has not heard yet
+                known = state.token in self._ledger.entries
                 if self._ledger.told(opened.sender, opened.boot, state, now):
+                    if not known:
+                        self.event(None, "heard", f"{opened.sender} has it", name=state.secrets.name)
                     self._taker.heard(self._ledger.entries[state.token])
             case Over(token, sent):
                 self._supersede(token, sent, opened.sender)
@@ -263,9 +274,8 @@ class Wedge:
         print(f"wedge {self.settings.name}: {about}{sentence}", file=sys.stderr, flush=True)
         self.event(session, "note", sentence)
 
-    async def _drain(self, listener: socket.socket) -> None:
-        """No new clients; the others are asked to go on with those that there are."""
-        listener.close()
+    async def _drain(self) -> None:
+        """The others are asked to go on with the clients that there are."""
         offered = [session for session in self._by_token.values() if self.offer(session)]
         end = time.monotonic() + DRAIN_SECONDS
         while any(session in self._sessions for session in offered) and time.monotonic() < end:

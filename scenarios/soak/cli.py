@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from random import Random
-from typing import NoReturn, TextIO
 
 from scenarios import needs, ownership
+from scenarios.command import USAGE, Parser, Progress
 from scenarios.programs import ProgramError, wait_until_closed
 from scenarios.result import FILE
 from scenarios.soak import leaks
@@ -32,7 +32,7 @@ NEEDS = (
     needs.Program("openssl"), needs.Program("ssh", "openssh-client", ("-V",)),
     needs.Program("sshd", "openssh-server", ("-V",)), needs.Program("scp", "openssh-client", ("-V",)),
 )  # fmt: skip
-USAGE, INTERRUPTED = 2, 130
+INTERRUPTED = 130
 CYCLE_SECONDS = 300.0
 """In one cycle the mobile's daemon is killed, in the next the server's: the other one lives long enough for memory that
 grows to be told from what a young process fills."""
@@ -40,16 +40,9 @@ DRAIN_SECONDS = 180.0
 """For what a program leaves to the kernel, and for migrated's own forgetting, which comes once a minute."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    made = _Parser(
+    made = Parser(
         prog="run_all.sh soak",
         description="Random moves of both ends, losses, outages and kills of daemons under downloads and uploads of "
         "real programs, IPv4 and IPv6; compares checksums and looks for leaks.",
@@ -71,30 +64,6 @@ def _minutes(text: str) -> float:
     if not 0 < minutes < float("inf"):
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes")
     return minutes
-
-
-class Progress:
-    """One line in a terminal, written over; elsewhere a line now and then."""
-
-    EVERY_SECONDS = 15.0
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._began, self._last = stream, time.monotonic(), float("-inf")
-        self._live = stream.isatty() and os.environ.get("TERM") != "dumb"
-
-    def say(self, text: str, now: bool = False) -> None:
-        at = time.monotonic()
-        line = f"{at - self._began:8.1f} s  {text}"
-        if self._live:
-            self._stream.write(f"\r\033[K{line}")
-        elif now or at - self._last >= self.EVERY_SECONDS:
-            self._last = at
-            self._stream.write(f"{line}\n")
-        self._stream.flush()
-
-    def close(self) -> None:
-        if self._live:
-            self._stream.write("\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

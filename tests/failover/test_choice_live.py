@@ -145,6 +145,24 @@ def test_an_orderly_end() -> None:
 
 
 @in_sandbox
+def test_a_server_about_to_end_takes_nothing() -> None:
+    """sB is asked to end while nobody can go on with its own client; then sA's death is no business of its."""
+    with house(rate_bps=RATE) as place:
+        download, _ = downloading(place, on="sA sB")
+        own = place.curl("object", OUT / "own", server="sB")
+        own.wait_for(SIZE // 8, PATIENCE_SECONDS)
+        place.wedges["sA"].kill()
+        place.wedges["sB"].process.terminate()
+        until(lambda: not place.servers["sB"].run(["ss", "-Htln", "sport", "=", f":{PORT}"]).stdout, "no new clients")
+        place.wedges["sB"].pronounce("sA")
+        assert "about to end" in place.wedges["sB"].wait_event("declined")["cause"]
+        assert not place.wedges["sB"].events("pronounced")
+        assert place.wedges["sB"].process.wait(PATIENCE_SECONDS) == 0
+        for one in (download, own):
+            one.give_up()
+
+
+@in_sandbox
 def test_back_and_forth() -> None:
     """Between sA, sB and sC, six times in one download."""
     with house("sA sB sC", rate_bps=RATE) as place:

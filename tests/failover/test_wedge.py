@@ -93,3 +93,24 @@ def test_wherever_in_the_answer_the_client_is() -> None:
             inside = [event for event in place.wedges["sB"].events("taken-over") if 0 < event["position"] < 24_000]
             assert len(inside) >= 4, "few were taken over within their heads: this shows little"
         clear()
+
+
+@in_sandbox
+def test_before_the_first_request() -> None:
+    """A client that has not asked yet, or whose server has died without hearing it, is known, too."""
+    with house() as place:
+        sums = furnished(place)
+        reader = Reader(place.client)
+        for version, dies in ((4, False), (6, False), (6, True)):
+            number = reader.connect(version=version)
+            place.wedges["sB"].knows()
+            if dies:
+                place.wedges["sA"].kill()
+                reader.get(number, "large", "Connection: close")
+            moves = len(place.wedges["sB"].events("taken-over"))
+            place.wedges["sB"].pronounce("sA")
+            assert place.wedges["sB"].wait_event("taken-over", moves + 1)["position"] == 0
+            if not dies:
+                reader.get(number, "large", "Connection: close")
+            body(reader.read(number), sums["large"])
+            reader("end", number)

@@ -11,7 +11,7 @@ from tests.topologies.inside import in_sandbox
 
 SIZE = 300_000
 SECONDS = 5.0
-"""Longer than a take-over takes, also where a first segment is lost and TCP waits for its timeouts (1 and 3 s)."""
+"""Longer than a take-over takes, also where a first segment is lost and TCP waits for its first timeouts."""
 
 
 def outcome(place: House, wrong: str, name: str, position: int, earlier: bool = False) -> str:

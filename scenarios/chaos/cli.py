@@ -1,0 +1,172 @@
+"""The command: strikes until so many replicas have been killed, lets every download end, and judges them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from random import Random
+
+from scenarios import needs, ownership
+from scenarios.chaos.downloads import NGINX_LINES, Downloads, furnish
+from scenarios.chaos.fates import Fates, read
+from scenarios.chaos.replica import MSL_SECONDS, REPLICAS, Broken
+from scenarios.chaos.report import Document
+from scenarios.chaos.stage import Stage
+from scenarios.chaos.strikes import Strikes
+from scenarios.command import USAGE, Parser, Progress
+from scenarios.programs import ProgramError
+from scenarios.result import FILE
+from scenarios.verdict import Verdict
+from topologies import sandbox
+
+NEEDS = (
+    *needs.TOPOLOGY, *needs.MIGRATE, needs.Program("curl"), needs.Program("nginx", "nginx-light", ("-v",)),
+)  # fmt: skip
+INTERRUPTED = 130
+PAUSE_SECONDS = 0.002
+END_SECONDS = 2 * MSL_SECONDS + 60.0
+"""After the last strike: those whose server nobody has heard of wait for 2MSL."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = Parser(
+        prog="run_all.sh chaos",
+        description="Kills, freezes, partitions and restarts of replicas at random instants of random downloads by "
+        "curl, small and large, several clients at once, IPv4 and IPv6; compares checksums.",
+        epilog="Exit status: 0 if all held, 1 if something did not or nothing was proved, 2 for a mistake in the "
+        "command.  The counts are in OUT/chaos/result.json.",
+    )
+    made.add_argument("--kills", type=_number, default=300, help="how many, of replicas with clients (%(default)s)")
+    made.add_argument("--seed", type=int, default=1, help="of downloads and strikes (default %(default)s)")
+    made.add_argument("--out", type=Path, default=ownership.ROOT / "out", help="directory of the results (default out)")
+    made.add_argument("--module", default="migrate.failover", help=argparse.SUPPRESS)
+    return made
+
+
+def _number(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of kills")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carries out the command; the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = parser().parse_args(given)
+    if not sandbox.is_inside():
+        if os.geteuid() != 0:
+            print("run_all.sh chaos: network namespaces need root: run it with sudo, or as root", file=sys.stderr)
+            return 1
+        lacking = needs.missing(NEEDS)
+        if lacking:
+            print(f"run_all.sh chaos: {lacking[0]}", file=sys.stderr)
+            return 1
+        try:
+            return sandbox.main(["--", sys.executable, "-m", "scenarios.chaos", *given])
+        finally:
+            ownership.give_back([chosen.out])
+    out = (chosen.out / "chaos").resolve()
+    if out.exists():
+        if any(out.iterdir()) and not (out / FILE).exists():
+            print(f"run_all.sh chaos: {out} is not the result of a run and is left alone: choose another --out",
+                  file=sys.stderr)  # fmt: skip
+            return USAGE
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    document = Document(chosen.seed, chosen.kills, datetime.now().astimezone().isoformat(timespec="milliseconds"))
+    document.write(out)  # so that this directory is known for what it is, however the run ends
+    try:
+        return Chaos(out, document, chosen.module).run()
+    except KeyboardInterrupt:
+        print("\nrun_all.sh chaos: interrupted; it was not judged", file=sys.stderr)
+        return INTERRUPTED
+
+
+class Chaos:
+    """One run."""
+
+    def __init__(self, out: Path, document: Document, module: str) -> None:
+        self._out, self._document, self._module = out, document, module
+        self._progress = Progress(sys.stdout)
+        self._began = time.monotonic()
+
+    def run(self) -> int:
+        document, random = self._document, Random(self._document.seed)
+        self._progress.say(f"seed {document.seed}, {document.kills} kills, results in {self._out}", now=True)
+        root = self._out / "www"
+        sums = furnish(root, random)
+        with Stage(self._out, root, self._module, NGINX_LINES, random) as stage:
+            downloads = Downloads(stage, self._out, root, sums, random)
+            strikes = Strikes(stage, random, self._out / "strikes.jsonl")
+            broken = ""
+            try:
+                self._strike(downloads, strikes)
+                self._end(downloads, strikes)
+            except (Broken, ProgramError) as error:
+                broken = str(error)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is the run's outcome, and the traceback is kept
+                traceback.print_exc()
+                broken = f"{type(error).__name__}: {error}"
+            if broken:
+                self._keep(stage, broken)
+        wedges = read(self._out / f"{name}-wedge.jsonl" for name in REPLICAS)
+        clients = {name: read([self._out / f"{name}-events.jsonl"]) for name in stage.clients}
+        document.wall_seconds = round(time.monotonic() - self._began, 3)
+        fates = Fates(downloads.over, wedges, clients)
+        document.judge(broken, strikes.counts, downloads.started, downloads.bytes, fates)
+        document.write(self._out)
+        self._progress.close()
+        self._tell()
+        return 0 if document.verdict is Verdict.PASS else 1
+
+    def _strike(self, downloads: Downloads, strikes: Strikes) -> None:
+        while strikes.counts["kills"] < self._document.kills:
+            self._step(downloads, strikes, True)
+            counts = strikes.counts
+            self._progress.say(
+                f"{counts['kills']} kills, {counts['strikes']} strikes, "
+                f"{len(downloads.over)} downloads over ({downloads.bytes / 1e6:.0f} MB)"
+            )
+
+    def _step(self, downloads: Downloads, strikes: Strikes, on: bool) -> None:
+        strikes.step(downloads.step(on), on)
+        if (wrong := downloads.wrong()) or (wrong := downloads.stuck()):
+            raise Broken(wrong)
+        time.sleep(PAUSE_SECONDS)
+
+    def _end(self, downloads: Downloads, strikes: Strikes) -> None:
+        """To the end of all downloads."""
+        self._progress.say("to the end of all downloads", now=True)
+        end = time.monotonic() + END_SECONDS
+        while downloads.running or not strikes.quiet:
+            self._step(downloads, strikes, False)
+            if time.monotonic() > end:
+                numbers = ", ".join(str(one.download.number) for one in downloads.running)
+                raise Broken(f"not within {END_SECONDS:g} s of the last strike: the end of the downloads {numbers}")
+
+    def _keep(self, stage: Stage, broken: str) -> None:
+        """What a failure looks like from all hosts, for who is to find its cause."""
+        lines = [broken, ""]
+        for host in (*stage.clients.values(), *(replica.host for replica in stage.replicas.values())):
+            lines += [f"--- {host.name}", host.run(["ss", "-tanpieomH"], daemon=True).stdout]
+        (self._out / "broken.txt").write_text("\n".join(lines) + "\n")
+
+    def _tell(self) -> None:
+        document = self._document
+        for name, count in sorted(document.counts.items()):
+            print(f"  {name:<74}{count:>14,}")
+        for one in document.reported:
+            print(f"  {one.name:<74}{one.value:>14,} {one.unit}")
+        for sentence in (*document.wrong[:20], *document.stalls[:20]):
+            print(f"  {sentence}")
+        print(f"\nchaos {document.verdict}: {document.reason}")

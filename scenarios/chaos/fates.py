@@ -1,0 +1,108 @@
+"""Why a download did not arrive whole, as the events of all programs tell it.
+
+A connection is the client's as soon as it has its SYN/ACK, and the group's a moment later, when its server has told of
+it; a request likewise.  Whoever's server dies in between is lost, as it would be without a group, and ends by a reset.
+Nothing else may end otherwise than whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from scenarios.chaos.downloads import RESET_STATUSES, Download
+
+STALL_SECONDS = 1.5
+"""From the take-over to the next byte at the client; a round trip is 20 ms at most."""
+NOT_KNOWN = "that the client has sent are not known here"
+"""What a wedge says that has taken a connection over whose last request it has not heard of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of an events file."""
+
+    time: float
+    connection: str
+    event: str
+    cause: str
+    port: int
+    """The client's, in events of its migrated."""
+
+
+def read(paths: Iterable[Path]) -> list[Event]:
+    """Of all these files, in order."""
+    found = []
+    for path in paths:
+        text = path.read_text() if path.exists() else ""
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            one = json.loads(line)
+            found.append(Event(one["time"], one["connection"], one["event"], one["cause"], one.get("local_port", 0)))
+    return sorted(found, key=lambda event: event.time)
+
+
+class Fates:
+    """Of all downloads."""
+
+    def __init__(self, downloads: list[Download], wedges: list[Event], clients: dict[str, list[Event]]) -> None:
+        """Events of the wedges, and of the migrated of each client by the client's name."""
+        self._clients = clients
+        self.events = Counter(event.event for event in wedges)
+        self._heard = {event.connection for event in wedges if event.event in ("heard", "taken-over")}
+        self._unasked = {
+            event.connection for event in wedges if event.event == "reset" and event.cause.endswith(NOT_KNOWN)
+        }
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.stalls: list[tuple[Download, float, float]] = []
+        """After a take-over: which download, seconds to the next byte, and when that was."""
+        self._taken: dict[str, list[float]] = {}
+        for event in wedges:
+            if event.event == "taken-over":
+                self._taken.setdefault(event.connection, []).append(event.time)
+        for download in downloads:
+            fate = self._fate(download)
+            self.counts[fate] += 1
+            if fate == "ended otherwise":
+                self.wrong.append(
+                    f"download {download.number} of {', '.join(download.names)} at {download.client} from "
+                    f"{download.server} over IPv{download.version}, {download.received} bytes: curl ended with "
+                    f"{download.status} ({download.said}); connection {self._names(download) or 'not known'}"
+                )
+            elif fate == "wrong bytes":
+                self.wrong.append(f"download {download.number} of {', '.join(download.names)} arrived wrong")
+            if not download.rate:
+                self._look_for_stalls(download)
+
+    def _look_for_stalls(self, download: Download) -> None:
+        for began, ended in download.pauses:
+            for name in self._names(download):
+                within = [when for when in self._taken.get(name, []) if began <= when <= ended]
+                if within and ended - within[-1] > STALL_SECONDS:
+                    self.stalls.append((download, ended - within[-1], ended))
+
+    def _names(self, download: Download) -> list[str]:
+        """Its connections, as far as anything happened to them."""
+        found = {
+            event.connection
+            for event in self._clients[download.client]
+            if event.port in download.ports and download.began <= event.time <= download.ended + 1
+        }
+        return sorted(found)
+
+    def _fate(self, download: Download) -> str:
+        if download.outcome != "ended early":
+            return download.outcome
+        names = self._names(download)[-1:]
+        # The last of its objects is the one that failed; of that, nothing may have come.
+        whole = download.right == len(download.ports) - 1 and not download.partial
+        if download.status not in RESET_STATUSES or not whole:
+            return "ended otherwise"
+        if not set(names) & self._heard:
+            return "reset: its server died before the group had heard of it"
+        if set(names) & self._unasked:
+            return "reset: its server died before the group had heard of the request"
+        return "ended otherwise"

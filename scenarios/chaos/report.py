@@ -1,0 +1,74 @@
+"""What a run of chaos has shown: its checks, its figures, and result.json."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from scenarios.chaos.fates import STALL_SECONDS, Fates
+from scenarios.result import FILE, Reported
+from scenarios.verdict import Check, Verdict, overall
+
+
+@dataclass
+class Document:
+    """result.json of chaos."""
+
+    seed: int
+    kills: int
+    """So many were asked for."""
+    started: str
+    verdict: Verdict = Verdict.FAIL
+    reason: str = ""
+    wall_seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    reported: list[Reported] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    """A sentence for each download that did not end as it may."""
+    stalls: list[str] = field(default_factory=list)
+    """And for each that arrived after a long pause."""
+    kernel: str = field(default_factory=platform.release)
+
+    def write(self, directory: Path) -> None:
+        """Whole or not at all."""
+        partial = directory / (FILE + ".part")
+        partial.write_text(json.dumps({"scenario": "chaos", **asdict(self)}, indent=2) + "\n")
+        partial.replace(directory / FILE)
+
+    def judge(self, broken: str, struck: Mapping[str, int], started: int, total_bytes: int, fates: Fates) -> None:
+        """Fills in the checks and the verdict; `broken`: what did not hold, "" if all did."""
+        right, refused = fates.counts["right"], fates.counts["refused"]
+        untold = sum(count for fate, count in fates.counts.items() if fate.startswith("reset:"))
+        self.counts = dict(struck) | {
+            "downloads": started,
+            "downloads that arrived right": right,
+            "downloads that never had a connection": refused,
+            **{f"downloads {fate}": count for fate, count in fates.counts.items() if fate.startswith("reset:")},
+            "bytes that arrived": total_bytes,
+            **{f"connections {event}": fates.events[event] for event in ("taken-over", "taken-by-another")},
+            **{f"take-overs {event}": fates.events[event] for event in ("not-taken", "refused", "reset", "lost")},
+        }
+        self.wrong = fates.wrong
+        self.stalls = [
+            f"download {one.number} of {', '.join(one.names)} at {one.client} over IPv{one.version}: "
+            f"nothing for {seconds:.2f} s after a take-over, until {until:.3f}"
+            for one, seconds, until in fates.stalls
+        ]
+        longest = max((seconds for _, seconds, _ in fates.stalls), default=0.0)
+        self.reported = [
+            Reported(f"pauses of over {STALL_SECONDS:g} s after a take-over", len(fates.stalls), ""),
+            Reported("longest of those", round(longest, 2), "s"),
+        ]
+        self.checks = [
+            Check.equal("what did not hold", "nothing", broken or "nothing"),
+            Check.equal("downloads with a wrong or a missing byte", 0, len(self.wrong)),
+            Check.equal("downloads that are accounted for", started, right + refused + untold + len(self.wrong)),
+            Check.at_least("kills of replicas with clients", self.kills, struck.get("kills", 0)),
+        ]
+        self.verdict, self.reason = overall(self.checks)
+        if self.verdict is Verdict.PASS and not (right and fates.events["taken-over"]):
+            self.verdict, self.reason = Verdict.INVALID, "nothing arrived, or was taken over: it proves nothing"

@@ -1,0 +1,103 @@
+"""Chaos finds what it is there to find: a byte that is missing, an end that comes too early."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from scenarios.chaos import cli, downloads, replica
+from scenarios.chaos.downloads import Download
+from scenarios.chaos.fates import NOT_KNOWN, Event, Fates
+from scenarios.chaos.report import Document
+from scenarios.verdict import Verdict
+from tests.topologies.inside import in_sandbox
+
+OUT = Path("/run/out")  # the sandbox's own tmpfs
+
+
+def chaos(kills: int, wrong: str = "") -> tuple[int, dict[str, Any]]:
+    """A short one, with a wedge that has this mistake: its exit status and result.json."""
+    replica.MSL_SECONDS = 5.0
+    downloads.STUCK_SECONDS = 15.0
+    os.environ["WRONG"] = wrong
+    module = ["--module", "tests.failover.wrong_wedge"] if wrong else []
+    status = cli.main(["--kills", str(kills), "--out", str(OUT), *module])
+    return status, json.loads((OUT / "chaos" / "result.json").read_text())
+
+
+@in_sandbox
+def test_a_short_run_passes() -> None:
+    status, result = chaos(4)
+    assert (status, result["verdict"]) == (0, "pass"), result["reason"]
+    counts = result["counts"]
+    assert counts["kills"] >= 4
+    assert counts["connections taken-over"] > 0
+    assert counts["downloads that arrived right"] > 0
+
+
+@in_sandbox
+def test_a_missing_byte_is_seen() -> None:
+    status, result = chaos(30, "one_byte_late")
+    assert (status, result["verdict"]) == (1, "fail")
+    assert "arrived wrong" in result["reason"] or "wrong ones" in result["reason"], result["reason"]
+
+
+@in_sandbox
+def test_an_early_end_is_seen() -> None:
+    """Killed servers end their streams by FIN."""
+    status, result = chaos(10, "fin")
+    assert (status, result["verdict"]) == (1, "fail")
+    assert "ended after" in result["reason"], result["reason"]
+    assert any("curl ended with 18" in sentence for sentence in result["wrong"]), result["wrong"]
+
+
+def download(outcome: str = "ended early", **more: Any) -> Download:
+    given: dict[str, Any] = {"status": 56, "ports": [4000], "ended": 12.0, "outcome": outcome} | more
+    return Download(0, "c1", "sA", 4, ["1000"], "", 10.0, **given)
+
+
+NAMED = Event(11.0, "aa", "waiting", "RST", 4000)
+
+
+def fate(one: Download, *told: Event) -> str:
+    fates = Fates([one], list(told), {"c1": [NAMED]})
+    (found,) = fates.counts
+    assert bool(fates.wrong) == (found in ("ended otherwise", "wrong bytes"))
+    return found
+
+
+def test_fates() -> None:
+    heard = Event(10.5, "aa", "heard", "sA has it", 0)
+    reset = Event(11.5, "aa", "reset", f"78 bytes {NOT_KNOWN}", 0)
+    assert fate(download("right", status=0)) == "right"
+    assert fate(download("wrong bytes", status=0)) == "wrong bytes"
+    assert fate(download()) == "reset: its server died before the group had heard of it"
+    assert fate(download(), heard) == "ended otherwise"
+    assert fate(download(), heard, reset) == "reset: its server died before the group had heard of the request"
+    assert fate(download(status=18)) == "ended otherwise"
+    assert fate(download(partial=True, received=10)) == "ended otherwise"
+    assert fate(download(ports=[4000, 4001], right=1)) == "reset: its server died before the group had heard of it"
+
+
+def test_stalls() -> None:
+    taken = Event(10.5, "aa", "taken-over", "from sA", 0)
+    slow = download("right", pauses=[(10.2, 13.0)], ended=14.0)
+    assert [round(seconds, 3) for _, seconds, _ in Fates([slow], [taken], {"c1": [NAMED]}).stalls] == [2.5]
+    assert not Fates([slow], [], {"c1": [NAMED]}).stalls
+
+
+def judged(one: Download, *, broken: str = "", kills: int = 5, told: tuple[Event, ...] = ()) -> Document:
+    document = Document(1, 5, "now")
+    document.judge(broken, {"kills": kills}, 1, 1000, Fates([one], list(told), {"c1": [NAMED]}))
+    return document
+
+
+def test_verdicts() -> None:
+    taken = (Event(10.5, "aa", "taken-over", "from sA", 0),)
+    assert judged(download("right"), told=taken).verdict is Verdict.PASS
+    assert judged(download("right"), told=taken, kills=4).verdict is Verdict.FAIL
+    assert judged(download("right"), told=taken, broken="a wedge has ended by itself").verdict is Verdict.FAIL
+    assert judged(download("right")).verdict is Verdict.INVALID
+    assert judged(download(), told=taken).verdict is Verdict.FAIL
