@@ -27,6 +27,11 @@ def index_of(pair: bytes, seed: bytes) -> int:
     return (total & _ALL) >> (64 - PLACE_BITS)
 
 
+def taken(place: bytes) -> bool:
+    """Is a handshake or a connection in it?"""
+    return bool(_WHOSE.unpack_from(PLACE.unpack(place)[1])[1])
+
+
 class Places:
     """Those in which a connection is.  Only the eBPF side puts one there."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import socket
@@ -17,16 +18,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from migrate.linux import libbpf
-from migrate.linux.maps import HANDSHAKE, PRIVATE_KEY_BYTES, PROOF, STATE, TOKEN_BYTES, TUPLE, WATCH
+from migrate.linux.maps import (
+    HANDSHAKE,
+    PRIVATE_KEY_BYTES,
+    PROOF,
+    SETTINGS,
+    SLOT,
+    STATE,
+    TOKEN_BYTES,
+    TUPLE,
+    WATCH,
+)
+from migrate.linux.places import PLACE, taken
 from scenarios.soak.stage import Daemon, Stage, frozen
 from topologies.nodes import Host
 
 PINS = Path("/sys/fs/bpf")
 RULE_OF_A_REBIND = "49374"
-# struct place of migrate.bpf.c: a lock, a tuple, a handshake; its flags are 0 where it is free.
-PLACE_BYTES = 4 + TUPLE.size + HANDSHAKE.size
-FLAGS_AT = 4 + TUPLE.size + 12
-PLACES = 1 << 16
 MAPS = {
     "connections": (TUPLE.size, HANDSHAKE.size),
     "states": (TUPLE.size, STATE.size),
@@ -73,13 +81,24 @@ def entries(host: Host, worker: int) -> dict[str, int]:
         if name in by_name:
             with _descriptor(by_name[name]) as fd:
                 counts[name] = sum(1 for _ in libbpf.Map(fd, *sizes))
-    places = libbpf.open_pin(pins(host) / "handshakes")
-    if places is not None:
-        room = libbpf.Map(places, 4, PLACE_BYTES + -PLACE_BYTES % 4)
-        used = (room.get(number.to_bytes(4, "little")) for number in range(PLACES))
-        counts["handshakes"] = sum(bool(place and place[FLAGS_AT]) for place in used)
-        os.close(places)
+    with _pinned(host, "places", 4, PLACE.size) as places:
+        counts["places"] = sum(taken(place) for _, place in places.items())
+    with _pinned(host, "settings", 4, SETTINGS.size) as settings:
+        _, _, _, _, _, *slots, _ = SETTINGS.unpack(settings.get(bytes(4)) or b"")
+    # Those in a slot are to be there, of one set or of two.
+    counts["private_keys"] -= len({SLOT.unpack(slot)[0] for slot in slots} - {0})
     return counts
+
+
+@contextlib.contextmanager
+def _pinned(host: Host, name: str, key_size: int, value_size: int) -> Iterator[libbpf.Map]:
+    fd = libbpf.open_pin(pins(host) / name)
+    if fd is None:
+        raise OSError(errno.ENOENT, f"migrated has no map {name}")
+    try:
+        yield libbpf.Map(fd, key_size, value_size)
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from migrate.core import ACK, MIGRATE_KIND, RST, SYN, Segment, timestamp
 from migrate.core.options import Migrate, find, split
 from tests.failover.replica import content, length
 from tests.failover.stage import OUT, Stage, address
-from tests.linux.lab import Seen, assert_untouched, captured, until
+from tests.linux.lab import Seen, assert_untouched, captured
 from tests.linux.odd import SLOW_SECONDS, orders_file
 
 SIZE = 3_000_000
@@ -90,29 +90,26 @@ def slide_30(place: Stage, version: int) -> None:
 
 def back_and_forth(place: Stage, version: int) -> None:
     """sA, sB, sA, ... and the client moves in between: five take-overs of one download."""
-    target, holders = OUT / "got", ("sB", "sA", "sB", "sA", "sB")
+    target, holders, size = OUT / "got", ("sB", "sA", "sB", "sA", "sB"), 4 * SIZE
     download, number, soft = place.accepted(version, target)
-    place.replicas["sA"]("stream", number, SIZE, 0)
+    place.replicas["sA"]("stream", number, size, 0)
     before = "sA"
     for turn, server in enumerate(holders, 1):
         download.wait_for(turn * SIZE // 8, place.patience)
         taken = take_over(place, server, soft)
         assert taken["soft"]["secrets"]["sent"] == turn
         place.replicas[before]("drop", number)
-        go_on(place, server, taken)
+        go_on(place, server, taken, size)
         before, number, soft = server, taken["number"], taken["soft"]
-        assert download.received < SIZE, "it was over before: this shows nothing"
+        assert download.received < size, "it was over before: this shows nothing"
         if turn == 3:
             place.replace_client_address(version, 1, 11)
-            until(
-                lambda: place.replicas[server]("moved", number)["client"][0] == address(version, 2, 1),  # noqa: B023
-                "the client is at its address of sB's link",
-                place.patience,
-            )
+            place.daemons["sB"].wait_event("migrated", 3, place.patience)
             soft |= place.replicas[server]("moved", number)
+            assert soft["client"][0] == address(version, 2, 1), "the one of sB's link"
             assert soft["secrets"]["accepted"] == 1
     assert download.finish(place.patience) == 0
-    assert_whole(target)
+    assert_whole(target, size)
     assert len(place.daemons["client"].events("migrated")) == 6
     assert not place.daemons["client"].events("reset")
 
