@@ -160,6 +160,7 @@ class Session(Subject):
                 return request
             if not await self._more():
                 return None
+            self.tell_asked()  # a part, too: what the kernel acknowledges is asked of nobody again
 
     async def _more(self) -> bool:
         """Reads from the client; False at its end, at the backend's end, or after a long silence."""

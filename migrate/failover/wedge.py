@@ -291,6 +291,7 @@ class Wedge:
             "name": self.settings.name,
             "connections": len(self._sessions),
             "known of others": len(self._ledger.entries),
+            "bytes of their requests": sum(len(entry.state.asked) for entry in self._ledger.entries.values()),
             "members": {
                 peer.name: {"connections": peer.connections, "declines": peer.declines}
                 for peer in self._ledger.peers.values()

@@ -106,7 +106,8 @@ def back_and_forth(place: Stage, version: int) -> None:
             place.replace_client_address(version, 1, 11)
             place.daemons["sB"].wait_event("migrated", 3, place.patience)
             soft |= place.replicas[server]("moved", number)
-            assert soft["client"][0] == address(version, 2, 1), "the one of sB's link"
+            told = [one.events() for one in (place.daemons["sB"], place.daemons["client"])]
+            assert soft["client"][0] == address(version, 2, 1), f"{soft['client']} is not of sB's link: {told}"
             assert soft["secrets"]["accepted"] == 1
     assert download.finish(place.patience) == 0
     assert_whole(target, size)

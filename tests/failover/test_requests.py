@@ -85,7 +85,7 @@ def test_a_request_in_two_parts() -> None:
         number = reader.connect()
         request = b"GET /large HTTP/1.1\r\nHost: replicas\r\n\r\n"
         reader("send", number, request[:20].hex())
-        until(lambda: place.wedges["sB"].ask(do="status")["known of others"] == 1, "sB knows of it")
+        until(lambda: place.wedges["sB"].ask(do="status")["bytes of their requests"] == 20, "sB knows of it")
         swap(place, "sB", "sA")
         reader("send", number, request[20:].hex())
         assert sha(answer(reader, number)[1]) == sums["large"]

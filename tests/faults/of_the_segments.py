@@ -97,7 +97,18 @@ FAULTS = [
     Fault(
         "6 acknowledges S + 1",
         "6: ack is its rcv_nxt, the data received, not S + 1",
-        ((answering._syn_ack, "own, position.rcv_nxt,", "own, seq.add(event.segment.seq, 1),"),),
+        (
+            (
+                answering._syn_ack,
+                "*_numbers(c, event.option.preload, event.position)",
+                "_numbers(c, False, event.position)[0], seq.add(event.segment.seq, 1), event.position.rcv_wnd",
+            ),
+            (
+                answering.as_of,
+                "_numbers(c, accepted.preload, position)",
+                "(_numbers(c, False, position)[0], seq.add(accepted.s, 1), position.rcv_wnd)",
+            ),
+        ),
         "both_ways: singles",
         (UPLOAD_STALLED,),
         quick=True,
