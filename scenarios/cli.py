@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
 from scenarios import display, registry
 from scenarios.base import Scenario
+from scenarios.command import USAGE, Parser
 from scenarios.display import Display
 from scenarios.needs import FEATURES, Need
 from scenarios.ownership import ROOT, give_back
@@ -20,21 +20,13 @@ from scenarios.runner import SANDBOX, Runner
 from scenarios.variants import BadChoice, Variant, choose, prepare
 from scenarios.verdict import Verdict
 
-USAGE = 2
 INTERRUPTED = 130
 DEFAULT_SEED = 1
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    made = _Parser(
+    made = Parser(
         prog="run_all.sh",
         description="Runs scenarios side by side, each in a sandbox of its own, and judges what they show.",
         epilog="Exit status: 0 if nothing failed or was invalid, 1 if something did, 2 for a mistake in the command.",

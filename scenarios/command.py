@@ -1,4 +1,4 @@
-"""What the commands that run for long have in common: how they take their arguments and say how far they are."""
+"""What the commands have in common: their arguments, and how those that run for long say how far they are."""
 
 from __future__ import annotations
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 from tests.linux import lab
+from tests.linux.every_call import cut_off
 from tests.linux.odd import ONLY_WITH_HOLES, POINTS, orders_file
 from tests.topologies.inside import in_sandbox
 
@@ -19,19 +17,6 @@ CLOSED_TWICE = ("repair mode left", "restored")
 """The guardian finds the socket on its new address pair, and closes it to begin again."""
 
 USUAL = [point for point in POINTS if point not in (*CLOSED_TWICE, *ONLY_WITH_HOLES["one"], *ONLY_WITH_HOLES["two"])]
-
-
-@contextlib.contextmanager
-def cut_off(place: lab.Lab, version: int, number: int) -> Iterator[None]:
-    """Neither TCP hears anything to or from this address of `one`."""
-    family, address = {4: "ip", 6: "ip6"}[version], lab.address(version, number)
-    rules = f"""table {family} cut {{ chain in {{ type filter hook input priority 0;
-        {family} saddr {address} tcp dport 9000 drop; {family} daddr {address} tcp sport 9000 drop; }}; }}"""
-    for host in (place.one, place.two):
-        host.run(["nft", "-f", "-"], stdin=rules, daemon=True)
-    yield
-    for host in (place.one, place.two):
-        host.run(["nft", "delete table", family, "cut"], daemon=True)
 
 
 def arrived(talker: lab.Talker, number: int) -> None:
