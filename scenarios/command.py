@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import signal
+import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn, TextIO
+
+from scenarios import needs, ownership
+from scenarios.result import FILE
+from topologies import sandbox
 
 USAGE = 2
 
@@ -39,3 +48,34 @@ class Progress:
     def close(self) -> None:
         if self._live:
             self._stream.write("\n")
+
+
+def outside(name: str, wanted: Sequence[needs.Need], out: Path, given: Sequence[str]) -> int | None:
+    """Carries the command `name` out in a sandbox of its own, its exit status; None where this process is in it."""
+    if sandbox.is_inside():
+        return None
+    if os.geteuid() != 0:
+        print(f"run_all.sh {name}: network namespaces need root: run it with sudo, or as root", file=sys.stderr)
+        return 1
+    lacking = needs.missing(wanted)
+    if lacking:
+        print(f"run_all.sh {name}: {lacking[0]}", file=sys.stderr)
+        return 1
+    try:
+        return sandbox.main(["--", sys.executable, "-m", f"scenarios.{name}", *given])
+    finally:
+        ownership.give_back([out])
+
+
+def emptied(name: str, what: str, out: Path) -> bool:
+    """Makes the directory of the results anew; False where there is something else than `what`.  From now on SIGTERM
+    ends the command in order."""
+    if out.exists():
+        if any(out.iterdir()) and not (out / FILE).exists():
+            print(f"run_all.sh {name}: {out} is not the result of {what} and is left alone: choose another --out",
+                  file=sys.stderr)  # fmt: skip
+            return False
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    return True

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import signal
 import sys
 import time
 import traceback
@@ -21,11 +18,9 @@ from scenarios.chaos.replica import MSL_SECONDS, REPLICAS, Broken
 from scenarios.chaos.report import Document
 from scenarios.chaos.stage import Stage
 from scenarios.chaos.strikes import Strikes
-from scenarios.command import USAGE, Parser, Progress
+from scenarios.command import USAGE, Parser, Progress, emptied, outside
 from scenarios.programs import ProgramError
-from scenarios.result import FILE
 from scenarios.verdict import Verdict
-from topologies import sandbox
 
 NEEDS = (
     *needs.TOPOLOGY, *needs.MIGRATE, needs.Program("curl"), needs.Program("nginx", "nginx-light", ("-v",)),
@@ -62,27 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carries out the command; the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     chosen = parser().parse_args(given)
-    if not sandbox.is_inside():
-        if os.geteuid() != 0:
-            print("run_all.sh chaos: network namespaces need root: run it with sudo, or as root", file=sys.stderr)
-            return 1
-        lacking = needs.missing(NEEDS)
-        if lacking:
-            print(f"run_all.sh chaos: {lacking[0]}", file=sys.stderr)
-            return 1
-        try:
-            return sandbox.main(["--", sys.executable, "-m", "scenarios.chaos", *given])
-        finally:
-            ownership.give_back([chosen.out])
+    status = outside("chaos", NEEDS, chosen.out, given)
+    if status is not None:
+        return status
     out = (chosen.out / "chaos").resolve()
-    if out.exists():
-        if any(out.iterdir()) and not (out / FILE).exists():
-            print(f"run_all.sh chaos: {out} is not the result of a run and is left alone: choose another --out",
-                  file=sys.stderr)  # fmt: skip
-            return USAGE
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if not emptied("chaos", "a run", out):
+        return USAGE
     document = Document(chosen.seed, chosen.kills, datetime.now().astimezone().isoformat(timespec="milliseconds"))
     document.write(out)  # so that this directory is known for what it is, however the run ends
     try:

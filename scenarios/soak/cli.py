@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import shutil
-import signal
 import sys
 import time
 import traceback
@@ -16,16 +13,14 @@ from pathlib import Path
 from random import Random
 
 from scenarios import needs, ownership
-from scenarios.command import USAGE, Parser, Progress
+from scenarios.command import USAGE, Parser, Progress, emptied, outside
 from scenarios.programs import ProgramError, wait_until_closed
-from scenarios.result import FILE
 from scenarios.soak import leaks
 from scenarios.soak.report import Document
 from scenarios.soak.stage import Broken, Stage
 from scenarios.soak.transfers import Transfers
 from scenarios.soak.walk import Walk
 from scenarios.verdict import Verdict
-from topologies import sandbox
 
 NEEDS = (
     *needs.TOPOLOGY, *needs.MIGRATE, needs.Program("curl"), needs.Program("nginx", "nginx-light", ("-v",)),
@@ -70,27 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carries out the command; the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     chosen = parser().parse_args(given)
-    if not sandbox.is_inside():
-        if os.geteuid() != 0:
-            print("run_all.sh soak: network namespaces need root: run it with sudo, or as root", file=sys.stderr)
-            return 1
-        lacking = needs.missing(NEEDS)
-        if lacking:
-            print(f"run_all.sh soak: {lacking[0]}", file=sys.stderr)
-            return 1
-        try:
-            return sandbox.main(["--", sys.executable, "-m", "scenarios.soak", *given])
-        finally:
-            ownership.give_back([chosen.out])
+    status = outside("soak", NEEDS, chosen.out, given)
+    if status is not None:
+        return status
     out = (chosen.out / "soak").resolve()
-    if out.exists():
-        if any(out.iterdir()) and not (out / FILE).exists():
-            print(f"run_all.sh soak: {out} is not the result of a soak and is left alone: choose another --out",
-                  file=sys.stderr)  # fmt: skip
-            return USAGE
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if not emptied("soak", "a soak", out):
+        return USAGE
     document = Document(chosen.seed, chosen.minutes, datetime.now().astimezone().isoformat(timespec="milliseconds"))
     document.write(out)  # so that this directory is known for what it is, however the run ends
     try:
