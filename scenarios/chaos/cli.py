@@ -7,7 +7,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from random import Random
 
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = (chosen.out / "chaos").resolve()
     if not emptied("chaos", "a run", out):
         return USAGE
-    document = Document(chosen.seed, chosen.kills, datetime.now().astimezone().isoformat(timespec="milliseconds"))
+    document = Document(seed=chosen.seed, kills=chosen.kills)
     document.write(out)  # so that this directory is known for what it is, however the run ends
     try:
         return Chaos(out, document, chosen.module).run()

@@ -8,7 +8,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from random import Random
 
@@ -71,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = (chosen.out / "soak").resolve()
     if not emptied("soak", "a soak", out):
         return USAGE
-    document = Document(chosen.seed, chosen.minutes, datetime.now().astimezone().isoformat(timespec="milliseconds"))
+    document = Document(seed=chosen.seed, minutes=chosen.minutes)
     document.write(out)  # so that this directory is known for what it is, however the run ends
     try:
         return Soak(out, document, chosen.module).run()
