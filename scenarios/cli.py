@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scenarios import display, registry
 from scenarios.base import Scenario
-from scenarios.command import USAGE, Parser
+from scenarios.command import INTERRUPTED, USAGE, Parser
 from scenarios.display import Display
 from scenarios.needs import FEATURES, Need
 from scenarios.ownership import ROOT, give_back
@@ -20,7 +20,6 @@ from scenarios.runner import SANDBOX, Runner
 from scenarios.variants import BadChoice, Variant, choose, prepare
 from scenarios.verdict import Verdict
 
-INTERRUPTED = 130
 DEFAULT_SEED = 1
 
 

@@ -17,14 +17,13 @@ from scenarios.chaos.replica import MSL_SECONDS, REPLICAS, Broken
 from scenarios.chaos.report import Document
 from scenarios.chaos.stage import Stage
 from scenarios.chaos.strikes import Strikes
-from scenarios.command import USAGE, Parser, Progress, emptied, outside
+from scenarios.command import Parser, Progress, carry_out
 from scenarios.programs import ProgramError
 from scenarios.verdict import Verdict
 
 NEEDS = (
     *needs.TOPOLOGY, *needs.MIGRATE, needs.Program("curl"), needs.Program("nginx", "nginx-light", ("-v",)),
 )  # fmt: skip
-INTERRUPTED = 130
 PAUSE_SECONDS = 0.002
 END_SECONDS = 2 * MSL_SECONDS + 60.0
 """After the last strike: those whose server nobody has heard of wait for 2MSL."""
@@ -54,21 +53,13 @@ def _number(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carries out the command; the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = parser().parse_args(given)
-    status = outside("chaos", NEEDS, chosen.out, given)
-    if status is not None:
-        return status
-    out = (chosen.out / "chaos").resolve()
-    if not emptied("chaos", "a run", out):
-        return USAGE
+    return carry_out(parser(), arguments, NEEDS, "a run", _run)
+
+
+def _run(chosen: argparse.Namespace, out: Path) -> int:
     document = Document(seed=chosen.seed, kills=chosen.kills)
     document.write(out)  # so that this directory is known for what it is, however the run ends
-    try:
-        return Chaos(out, document, chosen.module).run()
-    except KeyboardInterrupt:
-        print("\nrun_all.sh chaos: interrupted; it was not judged", file=sys.stderr)
-        return INTERRUPTED
+    return Chaos(out, document, chosen.module).run()
 
 
 class Chaos:

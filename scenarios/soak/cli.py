@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from scenarios import needs, ownership
-from scenarios.command import USAGE, Parser, Progress, emptied, outside
+from scenarios.command import Parser, Progress, carry_out
 from scenarios.programs import ProgramError, wait_until_closed
 from scenarios.soak import leaks
 from scenarios.soak.report import Document
@@ -26,7 +26,6 @@ NEEDS = (
     needs.Program("openssl"), needs.Program("ssh", "openssh-client", ("-V",)),
     needs.Program("sshd", "openssh-server", ("-V",)), needs.Program("scp", "openssh-client", ("-V",)),
 )  # fmt: skip
-INTERRUPTED = 130
 CYCLE_SECONDS = 300.0
 """In one cycle the mobile's daemon is killed, in the next the server's: the other one lives long enough for memory that
 grows to be told from what a young process fills."""
@@ -62,21 +61,13 @@ def _minutes(text: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carries out the command; the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = parser().parse_args(given)
-    status = outside("soak", NEEDS, chosen.out, given)
-    if status is not None:
-        return status
-    out = (chosen.out / "soak").resolve()
-    if not emptied("soak", "a soak", out):
-        return USAGE
+    return carry_out(parser(), arguments, NEEDS, "a soak", _run)
+
+
+def _run(chosen: argparse.Namespace, out: Path) -> int:
     document = Document(seed=chosen.seed, minutes=chosen.minutes)
     document.write(out)  # so that this directory is known for what it is, however the run ends
-    try:
-        return Soak(out, document, chosen.module).run()
-    except KeyboardInterrupt:
-        print("\nrun_all.sh soak: interrupted; it was not judged", file=sys.stderr)
-        return INTERRUPTED
+    return Soak(out, document, chosen.module).run()
 
 
 class Soak:
