@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from analysis.measures import NoMeasure
 from benchmarks.answer_time import AnswerTime
@@ -26,6 +26,7 @@ from benchmarks.resume import Resume
 from benchmarks.setup_rate import SetupRate
 from benchmarks.throughput import Throughput
 from scenarios import needs, ownership
+from scenarios.command import INTERRUPTED, USAGE, Parser
 from scenarios.display import colourful
 from scenarios.programs import ProgramError
 from topologies import sandbox
@@ -36,21 +37,12 @@ MEASUREMENTS: tuple[Measurement, ...] = (Throughput(), SetupRate(), AnswerTime()
                                           WedgeCost(), TakeOver())  # fmt: skip
 NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *(needs.Program(name) for name in ("iperf3", "curl", "tcpdump")),
          needs.Program("nginx", "nginx-light", ("-v",)))  # fmt: skip
-USAGE = 2
-INTERRUPTED = 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     known = "\n".join(f"  {each.name:14}{each.about}" for each in MEASUREMENTS)
-    made = _Parser(
+    made = Parser(
         prog="python -m benchmarks",
         description="Measures how fast Migrate is, beside plain TCP or in round trips, in a sandbox.",
         epilog=f"measurements:\n{known}\n\nExit status: 0 when all was measured, 1 with --check when a target is "
