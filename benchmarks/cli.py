@@ -35,8 +35,7 @@ from topologies.nodes import NodeError
 
 MEASUREMENTS: tuple[Measurement, ...] = (Throughput(), SetupRate(), AnswerTime(), InterruptionTime(), Resume(),
                                           WedgeCost(), TakeOver())  # fmt: skip
-NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *(needs.Program(name) for name in ("iperf3", "curl", "tcpdump")),
-         needs.Program("nginx", "nginx-light", ("-v",)))  # fmt: skip
+NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *needs.DOWNLOAD, needs.Program("iperf3"), needs.Program("tcpdump"))
 
 
 def parser() -> argparse.ArgumentParser:

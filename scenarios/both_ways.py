@@ -72,8 +72,7 @@ class BothWaysScenario(Scenario):
     needs = (
         *needs.TOPOLOGY,
         *needs.MIGRATE,
-        needs.Program("curl"),
-        needs.Program("nginx", "nginx-light", ("-v",)),
+        *needs.DOWNLOAD,
         needs.Program("openssl", version_arguments=("version",)),
         needs.Program("ssh", "openssh-client", ("-V",)),
         needs.Program("sshd", "openssh-server", ("-V",)),

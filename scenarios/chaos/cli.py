@@ -21,9 +21,7 @@ from scenarios.command import Parser, Progress, carry_out
 from scenarios.programs import ProgramError
 from scenarios.verdict import Verdict
 
-NEEDS = (
-    *needs.TOPOLOGY, *needs.MIGRATE, needs.Program("curl"), needs.Program("nginx", "nginx-light", ("-v",)),
-)  # fmt: skip
+NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *needs.DOWNLOAD)
 PAUSE_SECONDS = 0.002
 END_SECONDS = 2 * MSL_SECONDS + 60.0
 """After the last strike: those whose server nobody has heard of wait for 2MSL."""

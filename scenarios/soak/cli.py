@@ -22,9 +22,9 @@ from scenarios.soak.walk import Walk
 from scenarios.verdict import Verdict
 
 NEEDS = (
-    *needs.TOPOLOGY, *needs.MIGRATE, needs.Program("curl"), needs.Program("nginx", "nginx-light", ("-v",)),
-    needs.Program("openssl"), needs.Program("ssh", "openssh-client", ("-V",)),
-    needs.Program("sshd", "openssh-server", ("-V",)), needs.Program("scp", "openssh-client", ("-V",)),
+    *needs.TOPOLOGY, *needs.MIGRATE, *needs.DOWNLOAD, needs.Program("openssl"),
+    *(needs.Program(name, "openssh-client", ("-V",)) for name in ("ssh", "scp")),
+    needs.Program("sshd", "openssh-server", ("-V",)),
 )  # fmt: skip
 CYCLE_SECONDS = 300.0
 """In one cycle the mobile's daemon is killed, in the next the server's: the other one lives long enough for memory that
