@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from analysis.capture import CaptureError
 from analysis.measures import NoMeasure
 from benchmarks.answer_time import AnswerTime
 from benchmarks.failover import TakeOver, WedgeCost
@@ -129,7 +130,7 @@ def _run(chosen: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory(prefix="migrate-benchmarks-", dir="/var/tmp") as work:
             try:
                 rows += each.measure(Session(Path(work), step, chosen.quick, chosen.runs))
-            except (NotMeasured, NoMeasure, ProgramError, NodeError, CableError) as reason:
+            except (NotMeasured, NoMeasure, CaptureError, ProgramError, NodeError, CableError) as reason:
                 failures.append(Failure(each.name, str(reason)))
             except Exception as error:  # noqa: BLE001  the other measurements are made all the same
                 progress.clear()
