@@ -14,7 +14,7 @@ from migrate.linux.libbpf import BPF_TCX_EGRESS, BPF_TCX_INGRESS
 from migrate.linux.maps import PROMISE_SECONDS
 from scenarios.programs import Download, checksum
 from tests import bpf
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.odd import orders_file
 from tests.topologies.inside import in_sandbox
 
@@ -173,7 +173,7 @@ def test_unload_leaves_nothing() -> None:
         assert attached(place) == []
         lab.assert_untouched(place.one)
         lab.both_ways(client, server, 0)
-        with lab.captured(place.one) as seen:
+        with wire.captured(place.one) as seen:
             lab.connect(client, server, 6)
             lab.both_ways(client, server, 1)
         assert len(seen[0].segment.options) == 20, "a SYN is Linux's own again"

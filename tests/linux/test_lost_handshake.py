@@ -6,14 +6,14 @@ from __future__ import annotations
 from migrate.core import ACK, MP_KIND, SYN
 from migrate.core.options import find
 from migrate.core.segment import timestamp
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.topologies.inside import in_sandbox
 from topologies.links import Cable
 
 LOSSES = (("syn",), ("syn-ack",), ("ack",), ("syn", "syn-ack", "ack"))
 
 
-def key_in(one: lab.Seen) -> object:
+def key_in(one: wire.Seen) -> object:
     """MP and both halves of the Timestamp option, where the key's last bytes are."""
     return one.segment.seq, find(one.segment.options, MP_KIND), timestamp(one.segment.options)
 
@@ -30,7 +30,7 @@ def check_losses(*options: str) -> None:
             for kinds in LOSSES:
                 for daemon in place.daemons.values():
                     daemon.forget()
-                with lab.captured(place.one) as here, lab.captured(place.two) as there:
+                with wire.captured(place.one) as here, wire.captured(place.two) as there:
                     lose_each_once(place, kinds)
                     number = lab.connect(client, server, version)
                     fired = [rule["fired"] for rule in place.link.state()["rules"]]

@@ -4,7 +4,7 @@ arrives, and the end after it, whoever moves."""
 from __future__ import annotations
 
 from migrate.core import FIN, RST, TcpState
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.test_halves import MOVERS, Pair, halves, of_port
 from tests.topologies.inside import in_sandbox
 
@@ -31,7 +31,7 @@ def test_what_a_closed_socket_has_still_to_send_arrives_whoever_moves() -> None:
             pair = Pair(place, talkers, version)
             port = client("names", pair.number)[1]
             count = orphan(pair)
-            with lab.captured(place.one) as seen:
+            with wire.captured(place.one) as seen:
                 pair.move_often(mover)
                 assert tcp_state(pair, "two") == TcpState.FIN_WAIT1.name
                 assert client("receive", pair.number, count) == "right"

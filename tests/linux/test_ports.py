@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from migrate.core import RST, SYN
 from migrate.linux.repair import SO_BINDTOIFINDEX
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.binding import DIED
 from tests.topologies.inside import in_sandbox
 
@@ -42,7 +42,7 @@ def newcomers_meanwhile(how: str) -> tuple[int, float, bool, bool]:
     the address's own interface; how long its client took; whether the other one was let in; whether RSTs were seen."""
     with binding(how) as (place, client, server):
         other, third = lab.Talker(place.one), lab.Talker(place.three)
-        with lab.captured(place.two) as seen, lab.captured(place.two, "eth1") as there:
+        with wire.captured(place.two) as seen, wire.captured(place.two, "eth1") as there:
             follow_one(place, client)
             client("send_meanwhile", 1, 1000)
             for talker in (third, other):
