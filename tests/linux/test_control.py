@@ -87,7 +87,7 @@ def test_a_connection_that_cannot_move_is_listed_with_the_reason() -> None:
 
 @in_sandbox
 def test_a_program_that_bound_address_and_port_is_told_of() -> None:
-    """It cannot be carried (linux.md, "Binding"): the reason is shown, and the connection itself lives on."""
+    """It cannot be carried: the reason is shown, and the connection itself lives on."""
     with lab.lab() as place:
         client, server = lab.talkers(place)
         daemon = place.daemons["one"]

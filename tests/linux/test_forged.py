@@ -1,4 +1,4 @@
-"""Migrate SYNs of somebody else: protocol.md, "On a Migrate SYN, in this order"."""
+"""Migrate SYNs of somebody else, and which of the checks on a Migrate SYN stops them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first handshake on the wire, and hosts that have no migrated (protocol.md, "Options")."""
+"""The first handshake on the wire, and hosts that have no migrated."""
 
 from __future__ import annotations
 

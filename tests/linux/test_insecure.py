@@ -1,4 +1,4 @@
-"""The draft's insecure variant: Migrate-Permitted without a key, only where both ends were told to (protocol.md)."""
+"""The draft's insecure variant: Migrate-Permitted without a key, only where both ends were told to."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Which socket it is, and how it is bound: clients with and without an address of their own, accepted connections of
-wildcard and of bound listeners, several that move together (linux.md, "Binding")."""
+wildcard and of bound listeners, several that move together."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Segments of the first handshake are lost on the way: what is sent again carries the same key, and the connection can
-move (protocol.md, "Options")."""
+move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RSTs: whoever has the old address must not end the connection (slide 20, protocol.md "RST and MIGRATE_WAIT")."""
+"""RSTs: whoever has the old address must not end the connection (slides 20 and 22)."""
 
 from __future__ import annotations
 
