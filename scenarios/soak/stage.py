@@ -137,7 +137,6 @@ class Stage:
         topo = LabTopo()
         for name in FIRST:
             topo.addHost(name, cls=Host)
-        self._still = Properties(RATE_BPS, DELAY_S, QUEUE_PACKETS)
         topo.link("mobile", "server", Cable(RATE_BPS, DELAY_S, QUEUE_PACKETS, seed=seed))
         self._network = Network(topo)
         try:
