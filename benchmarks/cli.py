@@ -9,12 +9,11 @@ import platform
 import signal
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from analysis.capture import CaptureError
 from analysis.measures import NoMeasure
@@ -27,7 +26,7 @@ from benchmarks.resume import Resume
 from benchmarks.setup_rate import SetupRate
 from benchmarks.throughput import Throughput
 from scenarios import needs, ownership
-from scenarios.command import INTERRUPTED, USAGE, Parser
+from scenarios.command import INTERRUPTED, USAGE, Parser, Progress
 from scenarios.display import colourful
 from scenarios.programs import ProgramError
 from topologies import sandbox
@@ -62,28 +61,6 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 up")
     return int(text)
-
-
-class Progress:
-    """One line in a terminal, written over; elsewhere a line for each step."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._live = stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._began = time.monotonic()
-
-    def step(self, text: str) -> None:
-        line = f"{time.monotonic() - self._began:7.1f} s  {text}"
-        if self._live:
-            self._stream.write(f"\r\033[K{line}")
-            self._stream.flush()
-        else:
-            print(line, file=self._stream, flush=True)
-
-    def clear(self) -> None:
-        if self._live:
-            self._stream.write("\r\033[K")
-            self._stream.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,7 +102,7 @@ def _run(chosen: argparse.Namespace) -> int:
             continue
 
         def step(text: str, name: str = each.name) -> None:
-            progress.step(f"{name}: {text}")
+            progress.say(f"{name}: {text}", now=True)
 
         with tempfile.TemporaryDirectory(prefix="migrate-benchmarks-", dir="/var/tmp") as work:
             try:

@@ -46,7 +46,14 @@ class Progress:
             self._stream.write(f"{line}\n")
         self._stream.flush()
 
+    def clear(self) -> None:
+        """The last line goes away."""
+        if self._live:
+            self._stream.write("\r\033[K")
+            self._stream.flush()
+
     def close(self) -> None:
+        """The last line stays."""
         if self._live:
             self._stream.write("\n")
 
