@@ -236,6 +236,11 @@ class Lab:
             ],
         )
 
+    def wait_moved(self, count: int = 1) -> None:
+        """Until every daemon has told of so many migrations."""
+        for daemon in self.daemons.values():
+            daemon.wait_event("migrated", count)
+
     def add(self, host: Host, version: int, number: int) -> None:
         host.add_address(f"{host.name}-eth0", f"{address(version, number)}/{LENGTH[version]}")
 

@@ -112,8 +112,7 @@ def moved(place: lab.Lab, version: int, old: int, new: int, count: int) -> Segme
     """`one` moves, for the so-manieth time altogether; the Migrate SYN that did it."""
     with wire.captured(place.one) as seen:
         place.replace(place.one, version, old, new)
-        for daemon in place.daemons.values():
-            daemon.wait_event("migrated", count)
+        place.wait_moved(count)
     return the_request(seen)
 
 

@@ -26,12 +26,10 @@ def test_both_ask_for_it_and_both_can_move_with_a_secret_of_zeros() -> None:
                 number = lab.connect(client, server, version)
                 lab.both_ways(client, server, number)
                 place.replace(place.one, version, 1, 11)
-                for daemon in place.daemons.values():
-                    daemon.wait_event("migrated", 2 * at + 1)
+                place.wait_moved(2 * at + 1)
                 lab.both_ways(client, server, number)
                 place.replace(place.two, version, 2, 12)
-                for daemon in place.daemons.values():
-                    daemon.wait_event("migrated", 2 * at + 2)
+                place.wait_moved(2 * at + 2)
                 lab.both_ways(client, server, number)
             assert permitted(seen)[:2] == [b"\0", b"\0"]
             syn, answer = (one.segment for one in seen[:2])
@@ -84,8 +82,7 @@ def test_a_connection_stays_what_it_was_when_the_daemon_is_started_with_another_
         insecure = lab.connect(client, server, 4)
         assert sorted(row["insecure"] for row in place.daemons["one"].migratable()) == [False, True]
         place.replace(place.one, 4, 1, 11)
-        for daemon in place.daemons.values():
-            daemon.wait_event("migrated", 2)
+        place.wait_moved(2)
         for number in (secure, insecure):
             lab.both_ways(client, server, number)
 

@@ -45,8 +45,7 @@ def test_without_any_daemon_connections_go_on_and_a_new_one_serves_them() -> Non
         for number, version in enumerate(lab.VERSIONS):
             lab.both_ways(client, server, number)
             place.replace(place.one, version, 1, 11)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", number + 1)
+            place.wait_moved(number + 1)
         names = {row["connection"] for row in place.daemons["one"].migratable()}
         for daemon in place.daemons.values():
             daemon.kill()
@@ -61,8 +60,7 @@ def test_without_any_daemon_connections_go_on_and_a_new_one_serves_them() -> Non
         for number, version in enumerate(lab.VERSIONS):
             lab.both_ways(client, server, number)
             place.replace(place.one, version, 11, 12)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", len(numbers) + number + 1)
+            place.wait_moved(len(numbers) + number + 1)
             lab.both_ways(client, server, number)
         for name in ("one", "two"):
             for number, version in enumerate(lab.VERSIONS):

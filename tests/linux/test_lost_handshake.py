@@ -48,8 +48,7 @@ def check_losses(*options: str) -> None:
                 name = place.daemons["one"].name_of(ends)
                 assert place.daemons["two"].name_of([*ends[2:], *ends[:2]]) == name
                 place.daemons["one"].ask(do="migrate", to=lab.address(version, 11), connection=name)
-                for daemon in place.daemons.values():
-                    daemon.wait_event("migrated")
+                place.wait_moved()
                 lab.both_ways(client, server, number)
                 place.remove(place.one, version, 11)
 

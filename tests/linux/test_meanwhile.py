@@ -85,8 +85,7 @@ def test_a_connection_rebound_to_its_own_pair_stays_known() -> None:
                 assert len(daemon.migratable()) == number + 1
             lab.both_ways(client, server, number)
             place.replace(place.one, version, 1, 11)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", 2 * number + 2)
+            place.wait_moved(2 * number + 2)
             lab.both_ways(client, server, number)
 
 

@@ -92,8 +92,7 @@ def test_a_closed_socket_whose_own_host_has_lost_the_address() -> None:
         pair = Pair(place, talkers, version)
         count = orphan(pair)
         place.remove(place.two, version, 2)
-        for daemon in place.daemons.values():
-            daemon.wait_event("migrated", 1 if version == lab.VERSIONS[0] else 2)
+        place.wait_moved(1 if version == lab.VERSIONS[0] else 2)
         to = client("names", pair.number)[2]
         assert to in (lab.address(version, 21), lab.address(version, 22))
         closing = [row for row in place.daemons["two"].connections() if row["tcp"] == TcpState.FIN_WAIT1.name]

@@ -104,8 +104,7 @@ def test_beside_a_port_that_nobody_can_be_asked_for_it_moves_once_and_follows_al
         assert "TIME-WAIT" in place.two.run(["ss", "-6tan"], daemon=True).stdout
         for count, (here, there) in enumerate(((1, 11), (11, 12), (12, 1)), 1):
             place.replace(place.one, 6, here, there)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", count)
+            place.wait_moved(count)
             lab.both_ways(client, server, 0)
         assert [row["reason"] for row in place.daemons["two"].migratable()] == [BOUND]
         assert place.daemons["two"].events("rebind-failed") == []

@@ -65,8 +65,7 @@ def test_the_answerer_sends_nothing_but_the_holes_and_what_comes_behind() -> Non
             with holes(place, version, start["two"], place.two, place.one, server, number, lab.address(version, 1)):
                 with wire.captured(place.one) as here:
                     place.replace(place.one, version, 1, 11)
-                    for daemon in place.daemons.values():
-                        daemon.wait_event("migrated", number + 1)
+                    place.wait_moved(number + 1)
                     assert client("receive", number, COUNT) == "right"
             new = lab.ip(lab.address(version, 11))
             seven = third(here, version)
@@ -125,8 +124,7 @@ def test_what_an_earlier_stay_left_on_the_way_is_dropped() -> None:
         for version in lab.VERSIONS:
             number, start = connect(place, client, server, version)
             place.replace(place.one, version, 1, 11)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", 2 * number + 1)
+            place.wait_moved(2 * number + 1)
             port = client("names", number)[1]
             late = Segment(
                 lab.ip(lab.address(version, 2)), 9000, lab.ip(lab.address(version, 1)), port, ACK,
@@ -141,8 +139,7 @@ def test_what_an_earlier_stay_left_on_the_way_is_dropped() -> None:
                 wire.inject(place.three, late)
             assert late in [one.segment for one in seen], "it has not arrived: this shows nothing"
             os.kill(worker, signal.SIGCONT)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", 2 * number + 2)
+            place.wait_moved(2 * number + 2)
             assert out_of_order(place.one) == before
             lab.both_ways(client, server, number, COUNT)
 

@@ -89,8 +89,7 @@ def test_6_and_7_acknowledge_what_was_received_and_not_what_the_other_side_knows
                         place.add(place.one, version, 11)
                         place.daemons["one"].ask(do="migrate", to=lab.address(version, 11), connection=name)
                         moves += 1
-                        for daemon in place.daemons.values():
-                            daemon.wait_event("migrated", moves)
+                        place.wait_moved(moves)
                     lab.both_ways(client, server, number)
                 five, six, seven = handshake(here, version, 11)
                 first = next(one.segment for one in here if one.segment.payload)
@@ -109,5 +108,4 @@ def test_6_and_7_acknowledge_what_was_received_and_not_what_the_other_side_knows
                 assert speaker.seq == seq.add(old[0], 300), "what had arrived was sent again"
                 place.remove(place.one, version, 11)
                 moves += 1
-                for daemon in place.daemons.values():
-                    daemon.wait_event("migrated", moves)
+                place.wait_moved(moves)
