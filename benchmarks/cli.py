@@ -26,7 +26,7 @@ from benchmarks.resume import Resume
 from benchmarks.setup_rate import SetupRate
 from benchmarks.throughput import Throughput
 from scenarios import needs, ownership
-from scenarios.command import INTERRUPTED, USAGE, Parser, Progress
+from scenarios.command import INTERRUPTED, USAGE, Parser, Progress, whole
 from scenarios.display import colourful
 from scenarios.programs import ProgramError
 from topologies import sandbox
@@ -51,16 +51,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("names", metavar="NAME", nargs="*", help="what to measure (default: everything)")
     made.add_argument("--json", type=Path, metavar="FILE", default=ownership.ROOT / "out" / "benchmarks.json",
                       help="where to write all numbers (default out/benchmarks.json)")  # fmt: skip
-    made.add_argument("--runs", type=_count, metavar="N", help="pairs of blocks, or moves (default: each its own)")
+    made.add_argument("--runs", type=whole(1), metavar="N", help="pairs of blocks, or moves (default: each its own)")
     made.add_argument("--quick", action="store_true", help="few repetitions: shows that it works, and little else")
     made.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
     return made
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 up")
-    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

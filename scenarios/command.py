@@ -27,6 +27,32 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `least` up."""
+
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from {least} up")
+        return int(text)
+
+    return parse
+
+
+def positive(unit: str) -> Callable[[str], float]:
+    """The type of an argument that is a number above 0 of seconds, or another unit."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number of {unit}")
+        return number
+
+    return parse
+
+
 class Progress:
     """One line in a terminal, written over; elsewhere a line now and then."""
 

@@ -17,7 +17,7 @@ from scenarios.chaos.replica import MSL_SECONDS, REPLICAS, Broken
 from scenarios.chaos.report import Document
 from scenarios.chaos.stage import Stage
 from scenarios.chaos.strikes import Strikes
-from scenarios.command import Parser, Progress, carry_out
+from scenarios.command import Parser, Progress, carry_out, whole
 from scenarios.programs import ProgramError
 from scenarios.verdict import Verdict
 
@@ -36,17 +36,11 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 if all held, 1 if something did not or nothing was proved, 2 for a mistake in the "
         "command.  The counts are in OUT/chaos/result.json.",
     )
-    made.add_argument("--kills", type=_number, default=300, help="how many, of replicas with clients (%(default)s)")
+    made.add_argument("--kills", type=whole(1), default=300, help="how many, of replicas with clients (%(default)s)")
     made.add_argument("--seed", type=int, default=1, help="of downloads and strikes (default %(default)s)")
     made.add_argument("--out", type=Path, default=ownership.ROOT / "out", help="directory of the results (default out)")
     made.add_argument("--module", default="migrate.failover", help=argparse.SUPPRESS)
     return made
-
-
-def _number(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of kills")
-    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

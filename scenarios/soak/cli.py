@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from scenarios import needs, ownership
-from scenarios.command import Parser, Progress, carry_out
+from scenarios.command import Parser, Progress, carry_out, positive
 from scenarios.programs import ProgramError, wait_until_closed
 from scenarios.soak import leaks
 from scenarios.soak.report import Document
@@ -42,21 +42,13 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 if all held, 1 if something did not or nothing was proved, 2 for a mistake in the "
         "command.  The counts are in OUT/soak/result.json.",
     )
-    made.add_argument("--minutes", type=_minutes, default=10.0, help="how long, without its end (%(default)g)")
+    made.add_argument(
+        "--minutes", type=positive("minutes"), default=10.0, help="how long, without its end (%(default)g)"
+    )
     made.add_argument("--seed", type=int, default=1, help="of losses, moves and kills (default %(default)s)")
     made.add_argument("--out", type=Path, default=ownership.ROOT / "out", help="directory of the results (default out)")
     made.add_argument("--module", default="migrate.migrated", help=argparse.SUPPRESS)
     return made
-
-
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = -1.0
-    if not 0 < minutes < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes")
-    return minutes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
