@@ -22,7 +22,7 @@ from scenarios import both_ways_checks as judging
 from scenarios import needs
 from scenarios.base import Context, Scenario
 from scenarios.both_ways_checks import FLOWING, IDLE, Outcome
-from scenarios.both_ways_moves import PATIENCE_SECONDS, Moves
+from scenarios.both_ways_moves import Moves
 from scenarios.programs import Migrated, Nginx, random_file, wait_until_closed
 from scenarios.sessions import Dialogue, Halves, Redis, Session, Sshd, at, certificate
 from scenarios.verdict import Check, Invalid
@@ -31,6 +31,7 @@ from topologies.capture import CaptureError
 from topologies.measure import LinkNotAsDeclared
 from topologies.profiles import PROFILES
 
+PATIENCE_SECONDS = 120.0
 TLS_NAME = "server.example"
 SINGLE_BYTES = 1_000_000
 BIG_BYTES = 6_000_000
@@ -117,7 +118,7 @@ class BothWaysScenario(Scenario):
             except LinkNotAsDeclared as cause:
                 raise Invalid(str(cause)) from None
             daemons = [Migrated(host, context.out) for host in (lab.server, lab.mobile)]
-            self._moves = Moves(lab, *daemons)
+            self._moves = Moves(lab, daemons[0], daemons[1], PATIENCE_SECONDS)
             self._serve()
             captures = lab.capture(context.out)
             outcome = Outcome(round_trip=round_trip)

@@ -18,14 +18,15 @@ from scenarios.verdict import Invalid
 from topologies.both_ends import BothEnds, Changed
 from topologies.nodes import Host
 
-PATIENCE_SECONDS = 120.0
 _OF_SS = {"ESTABLISHED": "ESTAB", "FIN_WAIT1": "FIN-WAIT-1", "FIN_WAIT2": "FIN-WAIT-2"}
 
 
 class Moves:
     """The moves of one run, noted in `moments`."""
 
-    def __init__(self, lab: BothEnds, server: Migrated, mobile: Migrated) -> None:
+    def __init__(self, lab: BothEnds, server: Migrated, mobile: Migrated, patience: float) -> None:
+        """`patience` in seconds, for whatever is waited for."""
+        self._patience = patience
         self._lab, self._daemons = lab, {"server": server, "mobile": mobile}
         self.moments: list[Moment] = []
 
@@ -60,7 +61,7 @@ class Moves:
                 with host.entered():  # an abstract name is its namespace's
                     sock = opened.enter_context(socket.socket(socket.AF_UNIX))
                     sock.connect(SOCKET_NAME)
-                sock.settimeout(PATIENCE_SECONDS)
+                sock.settimeout(self._patience)
                 asked.append((sock, json.dumps({"do": "migrate", "to": address}).encode() + b"\n"))
             for sock, request in asked:
                 sock.sendall(request)
@@ -82,14 +83,14 @@ class Moves:
 
     def _settle(self, before: dict[tuple[str, int], int], ports: list[int]) -> None:
         """Until each connection has moved at both ends; raises `ProgramError` otherwise."""
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + self._patience
         while True:
             now = self._migrated()
             late = [(h, p) for h in ("server", "mobile") for p in ports if now.get((h, p), 0) <= before.get((h, p), 0)]
             if not late:
                 return
             if time.monotonic() > end:
-                raise ProgramError(f"connections have not moved within {PATIENCE_SECONDS:.0f} s: {late}")
+                raise ProgramError(f"connections have not moved within {self._patience:.0f} s: {late}")
             time.sleep(0.02)
 
     def _states(self, port: int) -> tuple[str, str]:
@@ -103,7 +104,7 @@ class Moves:
         return found[0], found[1]
 
     def wait_states(self, port: int, mobile: str, server: str) -> None:
-        end, before = time.monotonic() + PATIENCE_SECONDS, ("", "")
+        end, before = time.monotonic() + self._patience, ("", "")
         while (states := self._states(port)) != (mobile, server):
             if time.monotonic() > end or (before != states == ("", "")):
                 raise Invalid(f"the connection to port {port} was never {mobile} and {server}, now it is {states}")
@@ -113,7 +114,7 @@ class Moves:
     def wait_progress(self, sessions: list[Session], more: int) -> None:
         """Until each has carried so many bytes more."""
         start = {one.port: self._carried(one.port) for one in sessions}
-        end = time.monotonic() + PATIENCE_SECONDS
+        end = time.monotonic() + self._patience
         while late := [one for one in sessions if one.running and self._carried(one.port) < start[one.port] + more]:
             if time.monotonic() > end:
                 raise Invalid(f"{late[0].name} does not come forward")

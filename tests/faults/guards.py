@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
-from scenarios import both_ways, both_ways_moves, hijack_lab, middlebox, one_move, rapid, reassigned, reassigned_stage
+from scenarios import both_ways, hijack_lab, middlebox, one_move, rapid, reassigned, reassigned_stage
 from scenarios.base import Context
 from scenarios.both_ways_checks import Outcome
 from scenarios.hijack import BRAKE_BPS, Run
@@ -68,7 +68,6 @@ def _attacks(context: Context) -> list[Check]:
     return run.checks
 
 
-_BOTH_WAYS = (both_ways, both_ways_moves)
 _REASSIGNED = (reassigned, reassigned_stage)
 GUARDS = {
     "mobility": Guard(MobilityScenario().run, 75, 60, (one_move,)),
@@ -77,8 +76,8 @@ GUARDS = {
     "reassigned: back": Guard(reassigned.ReassignedScenario().back, 20, 15, _REASSIGNED),
     "reassigned: gone": Guard(reassigned.ReassignedScenario().gone, 20, 15, _REASSIGNED),
     "reassigned: newcomer": Guard(reassigned.ReassignedScenario().newcomer, 20, 15, _REASSIGNED),
-    "both_ways: singles": Guard(_Singles().run, 20, 20, _BOTH_WAYS),
-    "both_ways": Guard(both_ways.BothWaysScenario().run, 70, 40, _BOTH_WAYS),
+    "both_ways: singles": Guard(_Singles().run, 20, 20, (both_ways,)),
+    "both_ways": Guard(both_ways.BothWaysScenario().run, 70, 40, (both_ways,)),
     "hijack: attacks": Guard(_attacks, 25, 20, (hijack_lab,)),
     "middlebox: behind a NAT": Guard(_BehindNat().run, 60, 0, ()),
 }
