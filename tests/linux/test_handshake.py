@@ -1,4 +1,4 @@
-"""The first handshake on the wire, and hosts that have no migrated (protocol.md, "Options")."""
+"""The first handshake on the wire, and hosts that have no migrated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from migrate.core import (
 )
 from migrate.core.options import find, split
 from scenarios.programs import checksum
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.forger import private_keys, public_key
 from tests.linux.talk import pattern
 from tests.topologies.inside import in_sandbox
@@ -51,7 +51,7 @@ def test_both_sides_offer_a_key_in_40_bytes_of_options_and_then_speak_plain_tcp(
         count_from_now_on(place)
         client, server = lab.talkers(place)
         for number, version in enumerate(lab.VERSIONS):
-            with lab.captured(place.one) as here, lab.captured(place.two) as there:
+            with wire.captured(place.one) as here, wire.captured(place.two) as there:
                 lab.connect(client, server, version)
                 lab.both_ways(client, server, number, 100_000)
             for own, seen in ((1, here), (2, there)):
@@ -129,7 +129,7 @@ def test_a_client_without_migrated_is_answered_in_plain_tcp() -> None:
 
 
 def check_many(place: lab.Lab, client: lab.Talker, server: lab.Talker, version: int, offered: bool) -> None:
-    with lab.captured(place.one) as seen:
+    with wire.captured(place.one) as seen:
         assert server("serve", 0, MANY) == MANY
         for _ in range(MANY):
             time.sleep(0.02)  # other keys for the next connection, as a rule
