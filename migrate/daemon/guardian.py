@@ -43,10 +43,11 @@ def guard(worker: Callable[[Journal], int], journal: Journal, cgroup: Path, pins
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    guardian = os.getpid()
     while True:
         child = os.fork()
         if child == 0:
-            _in_child(worker, journal)
+            _in_child(worker, journal, guardian)
         status = os.waitpid(child, 0)[1]
         child = 0
         if os.WIFEXITED(status):
@@ -62,14 +63,13 @@ def guard(worker: Callable[[Journal], int], journal: Journal, cgroup: Path, pins
             return 1
 
 
-def _in_child(worker: Callable[[Journal], int], journal: Journal) -> None:
-    parent = os.getppid()
+def _in_child(worker: Callable[[Journal], int], journal: Journal, guardian: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)  # until the worker has its own way to end; the guardian's is not for it
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     status = 1
     try:
-        if os.getppid() == parent:  # else it has died before the line above
+        if os.getppid() == guardian:  # else it has died before the lines above
             status = worker(journal)
     except BaseException:  # noqa: BLE001
         traceback.print_exc()  # nobody above sees it: the child ends below

@@ -6,6 +6,8 @@ import select
 import time
 from pathlib import Path
 
+from migrate.linux.restarts import Restarts
+
 
 class FreezeError(OSError):
     """The programs could not be held still in time."""
@@ -17,11 +19,13 @@ class Freezer:
     def __init__(self, cgroup: Path) -> None:
         self._freeze = cgroup / "cgroup.freeze"
         self._events = cgroup / "cgroup.events"
+        self._restarts = Restarts(cgroup)
         if not self._freeze.exists():
             raise FreezeError(0, f"{cgroup} is no cgroup v2 directory with a freezer")
 
     def freeze(self, patience: float = 1.0) -> None:
         """Raises `FreezeError`, with everything running again, if a process does not stop in `patience` seconds."""
+        self._restarts.recent()
         self._freeze.write_text("1")
         deadline = time.monotonic() + patience
         with self._events.open() as events:
@@ -38,6 +42,7 @@ class Freezer:
                 poll.poll(min(left, 0.05) * 1000)
 
     def thaw(self) -> None:
+        self._restarts.mend()
         self._freeze.write_text("0")
 
     @property

@@ -20,7 +20,7 @@ from migrate.linux.maps import Address
 from migrate.linux.queues import MISSED, Queues
 from migrate.linux.repair import FIN_SENT, CannotCarry, Checkpoint, Room
 from migrate.linux.sockdiag import Lookup
-from migrate.linux.source_rule import standing_in
+from migrate.linux.source_rule import at_hand
 
 _PROOF_BYTES = 200_000
 
@@ -147,7 +147,7 @@ def end(pair: FourTuple, rcv_nxt: int, feed: Feed, lookup: Lookup) -> None:
     """Ends a socket that nobody holds; its peer hears nothing of it.  Its address may have gone: what is fed reaches it
     all the same.  Raises `CannotCarry` where it does not end."""
     deadline = time.monotonic() + ending.PATIENCE_SECONDS
-    with contextlib.nullcontext() if _is_ours(pair.local_ip) else standing_in(pair.remote_ip, pair.local_ip):
+    with contextlib.nullcontext() if _is_ours(pair.local_ip) else at_hand(pair.local_ip):
         while (entry := lookup(pair)) is not None and entry.state != TcpState.TIME_WAIT:
             if time.monotonic() > deadline:
                 raise CannotCarry("its closed socket does not end")

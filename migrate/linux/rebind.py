@@ -291,7 +291,8 @@ class Rebinder:
         self._connections.remove(order.new)
         negotiated = Negotiated.unpack(order.negotiated)
         self._connections.put(order.old, negotiated, self._connections.state(order.old, negotiated))
-        with standing_in(order.old.remote_ip, order.old.local_ip):  # the old address may have gone long since
+        # The old address may have gone long since.
+        with standing_in(sock, order.old.remote_ip, order.old.local_ip, image.mark):
             repair.restore(sock, image, self._ports)
         ending.resume(sock, image, order.old, self._wire.feed)
 
@@ -311,6 +312,7 @@ class Rebinder:
                 return "undone: the daemon was killed before it began"
             image = entry.image
             assert image is not None
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, image.mark)
             try:
                 self._go_on(sock, index, entry, image, lead)
             except (CannotCarry, OSError) as error:  # OSError: the new address has gone meanwhile

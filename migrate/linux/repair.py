@@ -81,6 +81,7 @@ class Checkpoint:
     send_buffer: int
     buffer_locks: int
     device: int = 0  # number of the interface that its program has bound it to; 0: none
+    mark: int = 0  # SO_MARK that its program has set
     fin_acknowledged: bool = False
     read_shut: bool = False  # by its program, SHUT_RD
     beyond: list[tuple[int, bytes]] = field(default_factory=list)
@@ -215,6 +216,7 @@ def dump(sock: socket.socket) -> Checkpoint:
         send_buffer=sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
         buffer_locks=sock.getsockopt(socket.SOL_SOCKET, SO_BUF_LOCK),
         device=sock.getsockopt(socket.SOL_SOCKET, SO_BINDTOIFINDEX),
+        mark=sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK),
         fin_acknowledged=state in FIN_SENT and not fin_queued,
         read_shut=state not in FIN_RECEIVED and _hung_up(sock),
     )

@@ -20,8 +20,12 @@ from migrate.linux.maps import Address
 TABLE = 0xC0DE
 PRIORITY = 1  # right behind the rule for the host's own addresses
 STAND_IN_TABLE, STAND_IN_PRIORITY = TABLE + 1, 0  # before that one
+STAND_IN_MARK = 0x4D494753  # SO_MARK of the socket that it is for
+_LIFETIME_SECONDS = 10
 
 _NO_DUPLICATE_DETECTION, _OF_THE_HOST = 0x02, 254
+
+_Make = tuple[Callable[..., object], str, dict[str, object], dict[str, object]]
 
 
 def _family(address: Address) -> int:
@@ -91,34 +95,57 @@ def speaking_from(route: IPRoute, pairs: Iterable[tuple[Address, Address]]) -> I
 
 
 @contextmanager
-def standing_in(remote: Address, source: Address) -> Iterator[None]:
-    """Connections made meanwhile to `remote` come from `source`, whether the host has that address and a route or not:
-    for a socket that gets back the pair that it had.  The loopback interface stands in, so nothing may be sent.
+def at_hand(address: Address) -> Iterator[None]:
+    """The host has that address meanwhile, on its loopback interface: for what is fed to a socket whose address has
+    gone.  A daemon that is killed leaves it there for a few seconds; then it goes by itself.
 
     Raises OSError."""
-    family, loopback = _family(remote), socket.if_nametoindex("lo")
-    address = {"family": family, "index": loopback, "address": str(source), "prefixlen": source.max_prefixlen}
-    way = {"family": family, "table": STAND_IN_TABLE, "dst": str(remote), "dst_len": remote.max_prefixlen}
-    local = way | {"oif": loopback, "prefsrc": str(source), "type": "local", "scope": _OF_THE_HOST}
+    where = {"family": _family(address), "index": socket.if_nametoindex("lo"), "address": str(address)}
+    where |= {"prefixlen": address.max_prefixlen}
+    more: dict[str, object] = {"cacheinfo": {"preferred": _LIFETIME_SECONDS, "valid": _LIFETIME_SECONDS}}
+    if address.version == 6:
+        more["flags"] = _NO_DUPLICATE_DETECTION
+    with IPRoute() as route, _made(address, [(route.addr, "add", where, more)]):
+        yield
+
+
+@contextmanager
+def standing_in(sock: socket.socket, remote: Address, source: Address, mark: int) -> Iterator[None]:
+    """`sock` connects to `remote` from `source` meanwhile, whether the host has that address and a route or not: for a
+    socket that gets back the pair that it had.  The loopback interface stands in, so it may send nothing.
+
+    All others go on speaking to `remote` as they did: what they send is not for the loopback interface, where this
+    host's own kernel would answer it by RST.  So it is `sock` that is marked (SO_MARK; `mark` is what it has had).
+
+    Raises OSError."""
+    way = {"family": _family(remote), "table": STAND_IN_TABLE, "dst": str(remote), "dst_len": remote.max_prefixlen}
+    local = {"oif": socket.if_nametoindex("lo"), "prefsrc": str(source), "type": "local", "scope": _OF_THE_HOST}
+    rule = way | {"priority": STAND_IN_PRIORITY, "fwmark": STAND_IN_MARK}
+    with at_hand(source), IPRoute() as route:
+        makes: list[_Make] = [(route.route, "replace", way | local, {}), (route.rule, "add", rule, {})]
+        with _made(source, makes):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, STAND_IN_MARK)
+            try:
+                yield
+            finally:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+
+
+@contextmanager
+def _made(source: Address, makes: Iterable[_Make]) -> Iterator[None]:
+    """Each of these, as far as it is not there already; taken away again afterwards."""
     undo: list[tuple[Callable[..., object], dict[str, object]]] = []
-    with IPRoute() as route:
-        try:
-            for make, do, where, more in (
-                (route.addr, "add", address, {"flags": _NO_DUPLICATE_DETECTION} if source.version == 6 else {}),
-                (route.route, "replace", local, {}),
-                (route.rule, "add", way | {"priority": STAND_IN_PRIORITY}, {}),
-            ):
-                try:
-                    make(do, **where, **more)
-                except NetlinkError as error:
-                    if error.code != errno.EEXIST:
-                        raise
-                else:
-                    undo.append((make, where))
-            yield
-        except NetlinkError as error:
-            raise OSError(error.code, f"{source} cannot stand in: {error}") from error
-        finally:
-            for make, where in reversed(undo):
-                with suppress(NetlinkError):  # it has gone with its interface or its address
-                    make("del", **where)
+    try:
+        for make, do, where, more in makes:
+            try:
+                make(do, **where, **more)
+            except NetlinkError as error:
+                if error.code != errno.EEXIST:
+                    raise OSError(error.code, f"{source} cannot stand in: {error}") from error
+            else:
+                undo.append((make, where))
+        yield
+    finally:
+        for make, where in reversed(undo):
+            with suppress(NetlinkError):  # it has gone with its interface or its address
+                make("del", **where)

@@ -121,9 +121,10 @@ class Walk:
         while time.monotonic() < instant:
             pass
         self._note(kill=whom, of=victim, worker=daemon.worker)
-        if daemon.kill(whom):
-            self.counts[f"kills of {'a ' + whom if whom != 'both' else 'both at once'}"] += 1
-            self.counts["kills"] += 1
+        if not daemon.kill(whom):
+            return  # its guardian is just about to start another worker
+        self.counts[f"kills of {'a ' + whom if whom != 'both' else 'both at once'}"] += 1
+        self.counts["kills"] += 1
         if whom != "worker":
             time.sleep(absence)
             daemon.start()

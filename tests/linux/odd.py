@@ -106,10 +106,10 @@ def main() -> int:
         _wrap(point, owner, name, when, file)
     in_child = guardian._in_child
 
-    def as_worker(worker: Callable[[Journal], int], journal: Journal) -> None:
+    def as_worker(worker: Callable[[Journal], int], journal: Journal, guardian: int) -> None:
         global _is_worker
         _is_worker = True
-        in_child(worker, journal)
+        in_child(worker, journal, guardian)
 
     guardian._in_child = as_worker
     guardian.TRIES = 1000  # here it dies on purpose

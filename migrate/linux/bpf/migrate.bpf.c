@@ -310,6 +310,11 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 l2, int ingress, c
 	return tcp->doff >= 5;
 }
 
+static __always_inline int opens(const struct segment *segment)
+{
+	return (segment->flags & (SYN_FLAG | ACK_FLAG)) == SYN_FLAG;
+}
+
 /* The headers may lie beyond what can be read at once, as some drivers deliver them. */
 static __always_inline int readable(struct __sk_buff *skb, __u32 l2)
 {
@@ -713,6 +718,16 @@ static __always_inline void forget_left(const struct settings *now, const struct
 		bpf_map_delete_elem(&watches, tuple);
 }
 
+/* Our kernel opens a connection, so none of its sockets has this pair: what one has left there is over.  Where one is
+ * on its way there, that one goes first. */
+static __always_inline void forget_own(const struct tuple *tuple)
+{
+	struct watch *watch = bpf_map_lookup_elem(&watches, tuple);
+
+	if (watch && !(watch->flags & WATCH_HOLD))
+		bpf_map_delete_elem(&watches, tuple);
+}
+
 static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settings *now, struct segment *segment)
 {
 	__u32 harmless[2] = { 0, 0 };
@@ -770,6 +785,8 @@ static __always_inline int out(struct __sk_buff *skb, __u32 l2)
 
 	if (!now || !parse(skb, l2, 0, now, &segment))
 		return TC_ACT_UNSPEC;
+	if (now->watching && opens(&segment) && skb->mark != HANDSHAKE_MARK)
+		forget_own(&segment.tuple);
 	if ((watch_flags(now, &segment.tuple) & WATCH_MUTE_OUT) && alive(now) && skb->mark != HANDSHAKE_MARK)
 		return bpf_redirect(NO_INTERFACE, 0);
 	if (segment.flags & SYN_FLAG)
@@ -804,12 +821,10 @@ static __always_inline int in(struct __sk_buff *skb, __u32 l2)
 {
 	struct segment segment = {};
 	struct settings *now = get_settings();
-	int opens;
 
 	if (!now || !readable(skb, l2) || !parse(skb, l2, 1, now, &segment))
 		return TC_ACT_UNSPEC;
-	opens = (segment.flags & (SYN_FLAG | ACK_FLAG)) == SYN_FLAG;
-	if (!opens && alive(now) && intercepted(skb, l2, now, &segment))
+	if (!opens(&segment) && alive(now) && intercepted(skb, l2, now, &segment))
 		return TC_ACT_SHOT;
 	if (segment.flags & SYN_FLAG)
 		return syn_in(skb, l2, now, &segment);

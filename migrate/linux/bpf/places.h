@@ -157,13 +157,17 @@ static __always_inline int settle(const struct settings *now, const struct tuple
 	return 1;
 }
 
-/* A connection is over. */
+/* A connection is over, or leaves this address pair: then it is mute here, and stays so.  One that has settled on it
+ * waits for a late answer to its request: that is over too, and may not catch what a new connection is answered. */
 static __always_inline void leave(const struct settings *now, const struct tuple *tuple)
 {
+	struct watch *watch = now->watching ? bpf_map_lookup_elem(&watches, tuple) : 0;
 	__u32 index = index_of(now, tuple);
 	struct place *place = bpf_map_lookup_elem(&places, &index);
 	union whose seen;
 
+	if (watch && watch->flags == WATCH_SYNACK)
+		bpf_map_delete_elem(&watches, tuple);
 	/* It may be on its way to the table: before, on the way, and there. */
 	for (int i = 0; place && i < 3; i++) {
 		seen.word = place->handshake.whose;

@@ -1,0 +1,67 @@
+"""An address pair that a connection has had, or has left, opens anew at once: nothing of the old one binds it."""
+
+from __future__ import annotations
+
+from tests.linux import lab
+from tests.topologies.inside import in_sandbox
+
+PORT = 40000
+SOON_SECONDS = 5
+
+
+def opened(place: lab.Lab, talkers: tuple[lab.Talker, lab.Talker], to: str) -> int:
+    """A connection from that port of `one`."""
+    client, server = talkers
+    client.start("connect", to, 9000, "", PORT)
+    number = client.answer(SOON_SECONDS)
+    assert isinstance(number, int), number
+    assert server("accept") == number
+    lab.both_ways(client, server, number)
+    return number
+
+
+def ended(talkers: tuple[lab.Talker, lab.Talker], number: int) -> None:
+    """The server closes first: the client's port is free at once."""
+    client, server = talkers
+    server("close", number)
+    assert client("at_end", number) is True
+    client("close", number)
+
+
+@in_sandbox
+def test_where_a_connection_has_moved_to() -> None:
+    for mover in ("one", "two"):
+        with lab.lab() as place:
+            place.two.sysctl("net.ipv4.tcp_max_tw_buckets", 0)  # a TIME_WAIT may have its own opinion of a SYN
+            talkers = lab.talkers(place)
+            there = 2
+            for turn, version in enumerate(lab.VERSIONS):
+                number = opened(place, talkers, lab.address(version, there))
+                if mover == "one":
+                    place.replace(place.one, version, 1, 11)
+                else:
+                    place.replace(place.two, version, 2, 12)
+                for daemon in place.daemons.values():
+                    daemon.wait_event("migrated", turn + 1)
+                lab.both_ways(*talkers, number)
+                ended(talkers, number)
+                again = opened(place, talkers, lab.address(version, 2 if mover == "one" else 12))
+                assert place.daemons["one"].name_of(talkers[0]("names", again))
+                ended(talkers, again)
+        lab.clear()
+
+
+@in_sandbox
+def test_where_a_connection_has_come_from() -> None:
+    with lab.lab() as place:
+        place.two.sysctl("net.ipv4.tcp_max_tw_buckets", 0)
+        talkers = lab.talkers(place)
+        for turn, version in enumerate(lab.VERSIONS):
+            number = opened(place, talkers, lab.address(version, 2))
+            place.replace(place.one, version, 1, 11)
+            for daemon in place.daemons.values():
+                daemon.wait_event("migrated", turn + 1)
+            lab.both_ways(*talkers, number)
+            ended(talkers, number)
+            place.replace(place.one, version, 11, 1)
+            ended(talkers, opened(place, talkers, lab.address(version, 2)))
