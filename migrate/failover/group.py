@@ -1,4 +1,5 @@
-"""The support group's datagrams: sealed, by UDP, to each member's address or to a multicast group's."""
+"""The support group's datagrams: sealed, by UDP, to each member's address or to a multicast group's (of one subnet: they
+pass no router)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from migrate.failover.messages import Message, MessageError, pack, parse
 from migrate.failover.seal import NotOurs, Opened, Opener, Sealer
@@ -17,6 +19,7 @@ from migrate.failover.seal import NotOurs, Opened, Opener, Sealer
 BUFFER_BYTES = 4 << 20
 COMPLAIN_SECONDS = 10.0
 _SO_RCVBUFFORCE = 33
+_INTERFACES = Path("/proc/thread-self/net/if_inet6")
 
 Address = tuple[str, int]
 
@@ -48,6 +51,8 @@ class Group:
         self._members = [member for member in members if member != own]
         self._sockets = {version: _socket(version) for version in {ipaddress.ip_address(m[0]).version for m in members}}
         self._listening = _listen(own, members) if own else None
+        if own and (speaking := self._sockets.get(ipaddress.ip_address(own[0]).version)):
+            _speak_from(speaking, own[0])
 
     def start(self, receive: Callable[[Opened, Message], None]) -> None:
         """`receive` is called with what others say."""
@@ -124,5 +129,24 @@ def _listen(own: Address, members: list[Address]) -> socket.socket:
             joining = packed + ipaddress.ip_address(own[0]).packed
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, joining)
         else:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, packed + struct.pack("=i", 0))
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, packed + struct.pack("=i", _interface(own[0])))
     return sock
+
+
+def _speak_from(sock: socket.socket, own: str) -> None:
+    """To a multicast group it speaks where it listens, whatever the routes are."""
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, ipaddress.ip_address(own).packed)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, _interface(own))
+
+
+def _interface(own: str) -> int:
+    """The index of the interface with this IPv6 address; 0, any, where there is none."""
+    wanted = ipaddress.ip_address(own).packed.hex()
+    with contextlib.suppress(OSError):
+        for line in _INTERFACES.read_text().splitlines():
+            address, index, *_ = line.split()
+            if address == wanted:
+                return int(index, 16)
+    return 0
