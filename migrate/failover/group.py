@@ -1,5 +1,6 @@
-"""The support group's datagrams: sealed, by UDP, to each member's address or to a multicast group's (of one subnet: they
-pass no router)."""
+"""The support group's datagrams: sealed, by UDP, to each member's address or to a multicast group's.
+
+Those to a multicast group pass no router: its members are of one subnet."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from migrate.failover.complaints import Complaints
 from migrate.failover.messages import Message, MessageError, pack, parse
 from migrate.failover.seal import NotOurs, Opened, Opener, Sealer
 
@@ -46,7 +48,7 @@ class Group:
         self.name = name
         self._sealer, self._opener = Sealer(key, name, now_ms()), Opener(key)
         self._complain = complain
-        self._complained: dict[str, float] = {}
+        self._complaints = Complaints(COMPLAIN_SECONDS)
         self.counters: Counter[str] = Counter()
         self._members = [member for member in members if member != own]
         self._sockets = {version: _socket(version) for version in {ipaddress.ip_address(m[0]).version for m in members}}
@@ -99,11 +101,7 @@ class Group:
 
     def _note(self, sentence: str) -> None:
         """Each complaint is made once in a while."""
-        now = time.monotonic()
-        if now - self._complained.get(sentence, -COMPLAIN_SECONDS) >= COMPLAIN_SECONDS:
-            if len(self._complained) > 1000:
-                self._complained.clear()
-            self._complained[sentence] = now
+        if self._complaints.due(sentence):
             self._complain(sentence)
 
 

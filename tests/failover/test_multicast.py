@@ -25,7 +25,7 @@ def by_multicast(place: House, version: int) -> None:
     with place.network.nodes["lan"].entered():
         heard = listening(version)
         speaker = Group(KEY.encode(), "monitor", (lan_address("lan", version), GROUP_PORT + 1), [there], print)
-        stranger = speaker._sockets[version].dup()
+        stranger = next(iter(speaker._sockets.values())).dup()  # it sends to the bridge, too
     for server in place.servers:
         for left in ("jsonl", "log"):
             (OUT / f"{server}-wedge.{left}").unlink(missing_ok=True)
@@ -79,14 +79,15 @@ def listening(version: int) -> socket.socket:
     if version == 4:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group + own)
     else:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group + struct.pack("=i", socket.if_nametoindex("lan")))
+        joining = group + struct.pack("=i", socket.if_nametoindex("lan"))
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, joining)
     return sock
 
 
 def everything(sock: socket.socket) -> list[tuple[bytes, str]]:
     """What has come since the last time, and from whom."""
     time.sleep(0.1)
-    found = []
+    found: list[tuple[bytes, str]] = []
     while True:
         try:
             datagram, source = sock.recvfrom(65535)

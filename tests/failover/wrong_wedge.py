@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import sys
 from typing import Any
 
@@ -80,6 +81,16 @@ def untold() -> None:
 def deaf() -> None:
     """Does not give up what is another's now."""
     wedge.Wedge._supersede = lambda self, token, sent, by: True  # type: ignore[method-assign]
+
+
+def dies_as_it_wins() -> None:
+    """Nobody hears that it has won: the number that it asked with is used up."""
+
+    def go_on(self: taking.Taker, owner: str, state: SoftState, taken: Any) -> None:
+        sockets.mind(taken.sock)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    taking.Taker._go_on = go_on  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
