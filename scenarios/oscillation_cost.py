@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from analysis import measures
@@ -79,6 +80,6 @@ def grouped(curves: Sequence[Curve]) -> list[Group]:
     every = [one for curve in curves for one in takeovers(curve)]
     groups = [
         Group(low, high, tuple(one for one in every if low <= one.since < high))
-        for low, high in zip(EDGES_SECONDS, EDGES_SECONDS[1:], strict=False)
+        for low, high in pairwise(EDGES_SECONDS)
     ]
     return [one for one in groups if one.takeovers]

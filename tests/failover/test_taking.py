@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from migrate.core import rules
-from migrate.failover import taking
+from migrate.failover import choice, takeover, taking
 from migrate.failover.backend import Backend
 from migrate.failover.ledger import Ledger
 from migrate.failover.messages import Gone, Message
@@ -44,8 +44,8 @@ class Desk:
         self.taker = Taker(self, self.ledger, {})  # type: ignore[arg-type]
         self.ledger.told("sA", 1, moved(SENT), 0)
         self.monkeypatch.setattr(Taker, "_check", self._check)
-        self.monkeypatch.setattr(taking.takeover, "take_over", self._take_over)
-        self.monkeypatch.setattr(taking.choice, "STEP_SECONDS", 0.0)
+        self.monkeypatch.setattr(takeover, "take_over", self._take_over)
+        self.monkeypatch.setattr(choice, "STEP_SECONDS", 0.0)
 
     async def _check(self, state: Any) -> None:
         """The own backend has the object."""

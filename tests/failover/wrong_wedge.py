@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any
 
-from migrate.failover import http, sockets, standing, taking, wedge
+from migrate.failover import choice, http, sockets, standing, taking, wedge
 from migrate.failover.__main__ import main
 from migrate.failover.mapping import Answer, Begin
 from migrate.failover.state import SoftState
@@ -81,6 +81,17 @@ def untold() -> None:
 def deaf() -> None:
     """Does not give up what is another's now."""
     wedge.Wedge._supersede = lambda self, token, sent, by: True  # type: ignore[method-assign]
+
+
+def eager() -> None:
+    """Never declines."""
+    choice.declines = lambda connections, most, lag, most_lag: False
+
+
+def slow() -> None:
+    """Takes over half a second after its turn."""
+    right = choice.wait
+    choice.wait = lambda *arguments: right(*arguments) + 0.5
 
 
 def dies_as_it_wins() -> None:
