@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scenarios.chaos.fates import STALL_SECONDS, Fates
 from scenarios.result import FILE, Reported
+from scenarios.soak.leaks import Snapshot
 from scenarios.verdict import Check, Verdict, overall
 
 
@@ -31,6 +32,10 @@ class Document:
     """A sentence for each download that did not end as it may."""
     stalls: list[str] = field(default_factory=list)
     """And for each that arrived after a long pause."""
+    before: Snapshot = field(default_factory=dict)
+    """What clients and replicas held before the first download."""
+    after: Snapshot = field(default_factory=dict)
+    """And after the last, once everybody was well again."""
     kernel: str = field(default_factory=platform.release)
 
     def write(self, directory: Path) -> None:
@@ -69,6 +74,11 @@ class Document:
             Check.equal("downloads that are accounted for", started, right + refused + untold + len(self.wrong)),
             Check.at_least("kills of replicas with clients", self.kills, struck.get("kills", 0)),
         ]
+        if self.after:
+            self.checks += [
+                Check.equal(name, self.before.get(name, "none"), self.after.get(name, "none"))
+                for name in dict.fromkeys([*self.before, *self.after])
+            ]
         self.verdict, self.reason = overall(self.checks)
         if self.verdict is Verdict.PASS and not (right and fates.events["taken-over"]):
             self.verdict, self.reason = Verdict.INVALID, "nothing arrived, or was taken over: it proves nothing"

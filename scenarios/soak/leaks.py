@@ -13,9 +13,11 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 from migrate.linux import libbpf
 from migrate.linux.maps import (
@@ -30,7 +32,7 @@ from migrate.linux.maps import (
     WATCH,
 )
 from migrate.linux.places import PLACE, taken
-from scenarios.soak.stage import Daemon, Stage, frozen
+from scenarios.soak.stage import Daemon, frozen
 from topologies.nodes import Host
 
 PINS = Path("/sys/fs/bpf")
@@ -45,6 +47,26 @@ MAPS = {
 """Maps whose entries come and go, by name: bytes of key and value.  `proofs` is not pinned, its process holds it."""
 
 Snapshot = dict[str, int | str]
+
+
+class Serving(Protocol):
+    """A host's migrated: its guardian, and the worker that does the work."""
+
+    process: subprocess.Popen[Any]
+
+    @property
+    def worker(self) -> int | None:
+        """Its process, None where it is not there."""
+
+
+class Place(Protocol):
+    """Hosts and their daemons by the hosts' names."""
+
+    @property
+    def hosts(self) -> Mapping[str, Host]: ...
+
+    @property
+    def daemons(self) -> Mapping[str, Serving]: ...
 
 
 def descriptors(pid: int) -> int:
@@ -148,7 +170,7 @@ def _query(target: int, point: int) -> set[int]:
     return set(ids[: count.value])
 
 
-def snapshot(stage: Stage) -> Snapshot:
+def snapshot(stage: Place) -> Snapshot:
     """Everything that could be left behind, by a name that says whose it is.  Needs daemons that serve."""
     seen: Snapshot = {}
     for name, host in stage.hosts.items():

@@ -84,7 +84,9 @@ def test_groups_by_the_time_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     names = [one.name for one in about.reported]
     assert "cost of a take-over 0 to 0.25 s after the last loss recovery" in names
     assert len(names) == 6
-    words = [text.get_text() for text in cost_figure(groups, "title").axes[0].get_legend().get_texts()]
+    legend = cost_figure(groups, "title").axes[0].get_legend()
+    assert legend is not None
+    words = [text.get_text() for text in legend.get_texts()]
     assert words == ["loss 0 %: 2 take-overs", "loss 1 %: 2 take-overs", "median"]
 
 
