@@ -161,6 +161,8 @@ class Chaos:
         lines = [broken, ""]
         for host in (*stage.clients.values(), *(replica.host for replica in stage.replicas.values())):
             lines += [f"--- {host.name}", host.run(["ss", "-tanpieomH"], daemon=True).stdout]
+        for name, daemon in stage.daemons.items():
+            lines += [f"--- descriptors of {name}'s migrated", *leaks.names_of_descriptors(daemon.worker)]
         (self._out / "broken.txt").write_text("\n".join(lines) + "\n")
 
     def _tell(self) -> None:

@@ -73,6 +73,15 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def names_of_descriptors(pid: int | None) -> list[str]:
+    """What each leads to, for who is to find out which is one too many."""
+    found = []
+    for path in sorted(Path(f"/proc/{pid}/fd").glob("*"), key=lambda path: int(path.name)):
+        with contextlib.suppress(OSError):  # just closed
+            found.append(f"{path.name} {os.readlink(path)}")
+    return found
+
+
 def memory(pid: int) -> int:
     """Bytes that are the process's own: not those of files or shared with others."""
     found = re.search(r"^RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
