@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tests.faults.fault import Fault
+from tests.faults.fault import ITSELF, Fault
 
 
 def _of(name: str, rule: str, wedge: str, guard: str, *red: str, quick: bool = False) -> Fault:
     prefix = {"failover: another object": "differs-pronounced", "failover: pronounced by mistake": "wrong"}
     case = prefix.get(guard, guard.partition(": ")[2])
-    named = tuple(f"{case}: {one}" if case else one for one in red)
+    named = tuple(f"{case}: {one}" if case and not one.startswith(ITSELF) else one for one in red)
     return Fault(name, rule, (), guard, named, wedge=wedge, quick=quick)
 
 
@@ -29,7 +29,7 @@ FAULTS = [
     _of("does not tell where an answer begins", "soft state says where in the stream the object begins", "forgetful",
         "failover: keep-alive", "SHA-256 of object", "curl's exit status"),
     _of("does not tell of answers", "a request is told before its answer's first byte", "untold", "failover: range",
-        "SHA-256 of object", "curl's exit status"),
+        f"{ITSELF}ProgramError: 1 connections of the client do not close"),
     _of("never declines", "a member with enough to do leaves it to another", "eager", "failover: overloaded",
         "times that sB, which is full, declines"),
     _of("takes half a second to decide", "take-over within two round trips and 30 ms", "slow", "failover: killed",

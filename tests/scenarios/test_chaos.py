@@ -45,7 +45,7 @@ def test_a_short_run_passes() -> None:
 @in_sandbox
 def test_what_stays_is_seen() -> None:
     """Each rebind of a client's migrated keeps a descriptor."""
-    status, result = chaos(1, fault="descriptor")
+    status, result = chaos(4, fault="descriptor")
     assert (status, result["verdict"]) == (1, "fail")
     assert "descriptors of the worker" in result["reason"], result["reason"]
 
