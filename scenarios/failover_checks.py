@@ -164,6 +164,10 @@ def in_time(context: Context, seen: Seen, stream: Stream, move: Move) -> Check:
         raise NoMeasure("nobody was pronounced dead, or no byte came afterwards")
     took = new[0].time - began
     context.report(f"{seen.case}: pronouncement to the first new byte", round(1000 * took, 1), "ms")
+    # The deck has 1 ms and 146 ms, at a round trip of 46 ms.
+    context.report(f"{seen.case}: Migrate SYN to SYN/ACK at the client", round(1000 * move.answer_time, 1), "ms")
+    first = new[0].time - move.syn.time
+    context.report(f"{seen.case}: Migrate SYN to the first new byte at the client", round(1000 * first, 1), "ms")
     if seen.waited:
         context.report(f"{seen.case}: meanwhile, waiting for a processor", round(1000 * seen.waited, 1), "ms")
     gap = measures.interruption(stream, move, sender=False)

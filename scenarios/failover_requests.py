@@ -8,13 +8,15 @@ from scenarios import failover_checks as checks
 from scenarios import failover_refusals as refusals
 from scenarios.failover_deaths import STALLED, finished, started, trace
 from scenarios.failover_seen import Received
-from scenarios.failover_stage import DIFFERING, OBJECTS, PATIENCE_SECONDS, Stage
+from scenarios.failover_stage import DECIDED, DIFFERING, OBJECTS, PATIENCE_SECONDS, Stage
 from scenarios.replicas import BACKEND_PORT
 from scenarios.verdict import Check
 
 RANGE = slice(50_000, 350_000)
 SLOWLY = ("--rate", "8/m")
 """curl starts a request every 7.5 seconds: time enough for a take-over in between."""
+CHUNKED, DIFFERS = ("chunked", "chunked/object", "chunked"), ("differs", DIFFERING, "its validator is")
+"""Cases in which sB refuses: the name, the object, and what sB says of it."""
 HEAD_SEGMENTS = 6
 """So many of the HEAD's answer arrive; it has 16 or more."""
 
@@ -25,7 +27,7 @@ def ranged(stage: Stage) -> list[Check]:
         started(case, "object", "--range", f"{RANGE.start}-{RANGE.stop - 1}")
         case.wedges["sA"].kill()
         pronounced_at = case.wedges["sB"].pronounce("sA")
-        case.wait("sB", "taken-over")
+        case.wait("sB", *DECIDED)
         status = finished(case)
     seen = case.seen(status, [case.received("object", part=RANGE)], pronounced_at)
     at = trace(case)
@@ -39,7 +41,7 @@ def keep_alive(stage: Stage) -> list[Check]:
         started(case, "object", *first)
         case.wedges["sA"].kill()
         pronounced_at = case.wedges["sB"].pronounce("sA")
-        case.wait("sB", "taken-over")
+        case.wait("sB", *DECIDED)
         status = finished(case)
     seen = case.seen(status, [case.received("second"), case.received("object")], pronounced_at)
     at = trace(case)
@@ -61,7 +63,7 @@ def between(stage: Stage) -> list[Check]:
         case.step("killing sA between two requests")
         case.wedges["sA"].kill()
         pronounced_at = case.wedges["sB"].pronounce("sA")
-        case.wait("sB", "taken-over")
+        case.wait("sB", *DECIDED)
         status = finished(case)
     seen = case.seen(status, [case.received("second"), case.received("object")], pronounced_at)
     at = trace(case)
@@ -87,7 +89,7 @@ def head(stage: Stage) -> list[Check]:
         stage.topology.wan.clear_rules()
         try:
             pronounced_at = case.wedges["sB"].pronounce("sA")
-            case.wait("sB", "taken-over")
+            case.wait("sB", *DECIDED)
             status = finished(case)
         finally:
             stage.topology.rejoin("sA", everybody)
@@ -108,28 +110,43 @@ def head(stage: Stage) -> list[Check]:
 def refused(stage: Stage) -> list[Check]:
     """A chunked answer, and an object that is another one at sB: nobody goes on with them, and nothing is mixed."""
     found = []
-    for name, wanted, reason in (("chunked", "chunked/object", "chunked"), ("differs", DIFFERING, "its validator is")):
-        with stage.case(f"{name}-pronounced") as case:
-            started(case, wanted)
-            case.step("pronouncing sA dead, which it is not")
-            case.wedges["sB"].pronounce("sA")
-            case.wait("sB", "refused")
-            status = finished(case)
-        seen, at = case.seen(status, [case.received(wanted)]), trace(case)
-        found += [*refusals.not_taken(seen, at.streams, at.packets), *checks.whole(seen)]
-        found.append(refusals.says_why(seen, "sB", reason))
-        with stage.case(f"{name}-killed") as case:
-            case.closes = False
-            started(case, wanted, *STALLED)
-            case.step("killing sA")
-            case.wedges["sA"].kill()
-            case.wedges["sB"].pronounce("sA")
-            case.wait("sB", "refused")
-            status = finished(case)
-        seen, at = case.seen(status, [case.received(wanted)]), trace(case)
-        found += [*refusals.not_taken(seen, at.streams, at.packets), *refusals.broken_off(seen, seen.received[0])]
-        found.append(refusals.says_why(seen, "sB", reason))
+    for name, wanted, reason in (CHUNKED, DIFFERS):
+        found += stays(stage, name, wanted, reason) + broken_off(stage, name, wanted, reason)
     return found
+
+
+def stays(stage: Stage, name: str, wanted: str, reason: str) -> list[Check]:
+    """sA, called dead by mistake, goes on to the end with what sB refuses."""
+    with stage.case(f"{name}-pronounced") as case:
+        started(case, wanted)
+        case.step("pronouncing sA dead, which it is not")
+        case.wedges["sB"].pronounce("sA")
+        case.wait("sB", *DECIDED)
+        status = finished(case)
+    seen, at = case.seen(status, [case.received(wanted)]), trace(case)
+    return [
+        *refusals.not_taken(seen, at.streams, at.packets),
+        *checks.whole(seen),
+        refusals.says_why(seen, "sB", reason),
+    ]
+
+
+def broken_off(stage: Stage, name: str, wanted: str, reason: str) -> list[Check]:
+    """sA is dead: what sB refuses ends in an error."""
+    with stage.case(f"{name}-killed") as case:
+        case.closes = False
+        started(case, wanted, *STALLED)
+        case.step("killing sA")
+        case.wedges["sA"].kill()
+        case.wedges["sB"].pronounce("sA")
+        case.wait("sB", *DECIDED)
+        status = finished(case)
+    seen, at = case.seen(status, [case.received(wanted)]), trace(case)
+    return [
+        *refusals.not_taken(seen, at.streams, at.packets),
+        *refusals.broken_off(seen, seen.received[0]),
+        refusals.says_why(seen, "sB", reason),
+    ]
 
 
 def _undated(head: bytes) -> bytes:

@@ -13,7 +13,7 @@ from random import Random
 
 from scenarios.base import Context
 from scenarios.failover_seen import Received, Seen
-from scenarios.following import Follower
+from scenarios.following import Follower, NotTold
 from scenarios.programs import Download, Migrated, Nginx, ProgramError, random_file
 from scenarios.replicas import BACKEND_PORT, Monitor, Wedge, at, group_key
 from scenarios.verdict import Invalid
@@ -23,6 +23,8 @@ from topologies.nodes import Host
 from topologies.profiles import PROFILES
 
 PATIENCE_SECONDS = 40.0
+STALL_SECONDS = 20
+"""curl gives up once nothing has come for so long: a download that is not gone on with ends, and is judged."""
 OBJECTS = {"object": 400_000, "second": 150_000, "padded/object": 60_000, "chunked/object": 400_000}
 DIFFERING = "differing"
 """An object that is another one on each replica."""
@@ -30,6 +32,8 @@ DIFFERING_BYTES = 400_000
 BUFFER = "4096 65536 65536"
 MODIFIED = 1_000_000_000
 """When the objects were last changed, seconds since 1970: Debian's nginx makes an entity tag of this and the length."""
+DECIDED = ("taken-over", "refused", "reset")
+"""What a wedge tells of a connection that it was to take over."""
 _PAD = "x" * 3000
 _PADDED = f"location /padded/ {{ {' '.join(f'add_header X-Pad-{number} {_PAD};' for number in range(8))} }}"
 _CHUNKED = "location /chunked/ { ssi on; ssi_types *; }"
@@ -148,7 +152,9 @@ class Case:
 
     def download(self, name: str, *options: str, server: str = "sA", as_: str = "") -> Download:
         """An unmodified curl at the client."""
-        return Download(self.topology.client, self.stage.addresses[server], name, self.target(as_ or name), *options)
+        stalls = ("--speed-limit", "1", "--speed-time", str(STALL_SECONDS))
+        to = self.target(as_ or name)
+        return Download(self.topology.client, self.stage.addresses[server], name, to, *stalls, *options)
 
     def url(self, name: str, server: str = "sA") -> str:
         return f"http://{at(self.stage.addresses[server], 8080)}/{name}"
@@ -176,9 +182,12 @@ class Case:
             waited=self.waited,
         )
 
-    def wait(self, replica: str, event: str, patience: float = PATIENCE_SECONDS) -> float:
-        """Until a wedge has told this event; when, in seconds since 1970."""
-        return self.wedges[replica].events.wait_for(lambda told: told.event == event, patience).time
+    def wait(self, replica: str, *events: str) -> bool:
+        """Until a wedge has told one of these; whether it has.  What it has not is judged like what it has."""
+        with suppress(NotTold):
+            self.wedges[replica].events.wait_for(lambda told: told.event in events, PATIENCE_SECONDS)
+            return True
+        return False
 
     def waiting(self, host: str) -> None:
         """Until a connection of this host's daemon is in MIGRATE_WAIT."""
@@ -193,14 +202,20 @@ class Case:
             time.sleep(0.02)
 
     def wait_until_taken(self, by: str) -> None:
-        """Until a replica has taken the connection over and the client has more than before; notes for how long the
-        programs waited meanwhile."""
+        """Until a replica has taken the connection over and the client has more than before, or neither comes; notes
+        for how long the programs waited meanwhile."""
         assert self.curl is not None
-        self.wait(by, "pronounced")
-        before, had = self.waits(by), self.curl.received
-        self.wait(by, "taken-over")
-        self.curl.wait_for(had + 1, PATIENCE_SECONDS)
-        self.waited = self.waits(by) - before
+        if self.wait(by, "pronounced"):
+            before = self.waits(by)
+            self.wait_for_more(by, self.curl)
+            self.waited = self.waits(by) - before
+
+    def wait_for_more(self, by: str, curl: Download) -> None:
+        """Until a replica has taken the connection over and the client has more than before, or neither comes."""
+        had = curl.received
+        if self.wait(by, *DECIDED):
+            with suppress(ProgramError):  # it gets no more, which is judged
+                curl.wait_for(had + 1, PATIENCE_SECONDS)
 
     def waits(self, by: str = "sB") -> float:
         """Seconds for which the programs of a take-over by this replica have waited for a processor so far: its own,

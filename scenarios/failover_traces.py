@@ -21,6 +21,7 @@ from scenarios.failover_seen import Seen
 from scenarios.verdict import Invalid
 
 DIAGRAM = "failover"
+PRONOUNCED = "sA pronounced dead"
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,12 @@ def draw(out: Path, judgement: Judgement, seen: Seen, title: str) -> None:
     about: dict[str, Any] = {
         "expected": judgement.matches,
         "moves": [seen.pronounced_at],
+        "called": PRONOUNCED,
         "title": title,
         "names": names,
     }
-    moves = [seen.pronounced_at]
-    draw_time_sequence(judgement.stream, out / "time-sequence-client.png", moves=moves, title=title, names=names)
+    also = {name: about[name] for name in ("moves", "called", "title", "names")}
+    draw_time_sequence(judgement.stream, out / "time-sequence-client.png", **also)
     (out / "ladder-client.txt").write_text(ladder_text(judgement.stream, colour=False, **about) + "\n")
     (out / "ladder-client.svg").write_text(ladder_svg(judgement.stream, **about))
     as_json = diagram.as_json(diagram.load(find(DIAGRAM)), [judgement])

@@ -15,9 +15,9 @@ from typing import Literal
 
 from analysis import keylog, stream
 from analysis.daemon_events import Told
-from scenarios import needs, oscillation_checks
+from scenarios import needs, oscillation_checks, oscillation_cost
 from scenarios.base import Context, Scenario
-from scenarios.oscillation_picture import draw
+from scenarios.oscillation_picture import draw, draw_cost
 from scenarios.oscillation_seen import Curve
 from scenarios.programs import Download, Migrated, Nginx, ProgramError, checksum, random_file
 from scenarios.replicas import BACKEND_PORT, Wedge, connections, group_key
@@ -29,13 +29,15 @@ from topologies.nodes import Host
 from topologies.profiles import PROFILES
 
 PERIODS: tuple[float | None, ...] = (1, 2, 5, 10, None)
-LOSSES = (0.0, 0.01, 0.03)
+LOSSES: tuple[float, ...] = (0.0, 0.01, 0.03)
 OBJECT_BYTES = 4_500_000
 LINK = replace(WAN, rate_bps=2_000_000)
 QUEUE_PACKETS = 40
 """While the curves are made; the links are measured with a longer one, which holds the probe's trains."""
 REPLICAS = ("sA", "sB")
 PATIENCE_SECONDS = 200.0
+STALL_SECONDS = 60
+"""curl gives up once nothing has come for so long."""
 MODIFIED = 1_000_000_000
 """Seconds since 1970: both replicas' files have this time, of which nginx makes their entity tag."""
 
@@ -58,11 +60,16 @@ class OscillationScenario(Scenario):
                 curves += lab.curves(loss)
             names = {lab.topology.address(name): name for name in lab.topology.hosts}
         context.step("drawing")
+        groups = oscillation_cost.grouped(curves)
         title = f"oscillation, profile {context.profile}, IPv{context.ip}, at the clients"
         draw(curves, context.out / "oscillation.png", title)
         draw(curves, context.out / "oscillation.svg", title)
+        if groups:
+            draw_cost(groups, context.out / "cost.png", title)
+            draw_cost(groups, context.out / "cost.svg", title)
         assert LINK.rate_bps is not None
         oscillation_checks.as_fast_as_the_link(curves, LINK.rate_bps)
+        oscillation_checks.report_costs(context, groups)
         return oscillation_checks.judge(context, curves, names)
 
 
@@ -119,7 +126,8 @@ class _Lab:
         name = _client(period)
         host = self.topology.clients[name]
         began = time.monotonic()
-        curl = Download(host, self.topology.address(REPLICAS[0]), "object", out / f"{name}.object")
+        stalls = ("--speed-limit", "1", "--speed-time", str(STALL_SECONDS))
+        curl = Download(host, self.topology.address(REPLICAS[0]), "object", out / f"{name}.object", *stalls)
         curl.wait_for(1, PATIENCE_SECONDS)
         [connection] = connections(host, Nginx.PORT)
         asked = 0

@@ -11,6 +11,7 @@ from analysis.daemon_events import of
 from analysis.measures import NoMeasure
 from analysis.stream import Stream
 from scenarios.base import Context
+from scenarios.oscillation_cost import Group
 from scenarios.oscillation_seen import Curve, seconds
 from scenarios.verdict import Check, Invalid
 
@@ -102,6 +103,13 @@ def as_fast_as_the_link(curves: Sequence[Curve], rate_bps: float) -> None:
             share = 8 * curve.object_bytes / seconds(curve.streams[0]) / rate_bps
             if share < LEAST_SHARE:
                 raise Invalid(f"{curve.name}: it has only {100 * share:.0f} % of its link: this machine is too busy")
+
+
+def report_costs(context: Context, groups: Sequence[Group]) -> None:
+    """The other half of the paper's finding: the cost depends on the time since the last loss recovery."""
+    for group in groups:
+        context.report(f"cost of a take-over {group.name}", round(group.cost, 3), "s")
+        context.report(f"such take-overs, {group.name}", len(group.takeovers))
 
 
 def costs(context: Context, curves: Sequence[Curve]) -> dict[tuple[float, float], float]:

@@ -52,11 +52,13 @@ def group_key(out: Path) -> Path:
 class Wedge:
     """A replica's wedge, serving when this returns."""
 
+    MODULE = "migrate.failover"
+
     def __init__(self, host: Host, addresses: Mapping[str, str], out: Path, key: Path, *options: str) -> None:
         """`addresses`: of all members of the group, this one too, by name."""
         self.host, self.log = host, out / f"{host.name}-wedge.log"
         events = out / f"{host.name}-wedge.jsonl"
-        argv: list[str | Path] = ["migrate.failover", "--name", host.name, "--port", "8080", "--events", events]
+        argv: list[str | Path] = [self.MODULE, "--name", host.name, "--port", "8080", "--events", events]
         argv += ["--backend", f"127.0.0.1:{BACKEND_PORT}", "--group-key", key]
         argv += ["--listen", at(addresses[host.name], GROUP_PORT)]
         for name, address in addresses.items():

@@ -104,9 +104,9 @@ def annotate_late(axes: Axes, plot: PlotData) -> None:
     if not late or len(plot.marks) > MANY:  # among many moves it would point at one of many
         return
     # Only beside the receiver does their lateness show that a queue on the way to the old address held them.
-    words = "Buffered packets\n(old address)"
+    words = f"Buffered packets\n(old {plot.left})"
     if plot.sender_moves or not plot.at_receiver:
-        words = f"Still {'from' if plot.sender_moves else 'to'} the\nold address"
+        words = f"Still {'from' if plot.sender_moves else 'to'} the\nold {plot.left}"
     tried = [late[round((len(late) - 1) * part)] for part in (0.6, 0.4, 0.8, 1.0)]
     pixels = axes.transData.transform([(arrow.time, (arrow.first + arrow.last) / 2) for arrow in tried])
     targets = [(float(x), float(y)) for x, y in pixels]

@@ -35,6 +35,7 @@ def ladder_text(
     *,
     expected: Iterable[ExpectedLine] | None = None,
     moves: Sequence[float] = (),
+    called: str = "move",
     names: Mapping[str, str] | None = None,
     title: str = "",
     width: int | None = None,
@@ -43,13 +44,13 @@ def ladder_text(
 ) -> str:
     """The sequence diagram of a stream, lines joined by newlines.
 
-    `expected`: what a diagram wanted and what was found, in the diagram's order; `moves`: seconds since 1970;
-    `names`: what to call an address; `width`: characters, by default the terminal's, and without one 130 or with
-    expected lines 175; `colour`: by default only on a terminal, and not where NO_COLOR is set; `context`: ordinary
-    segments shown around each that is not.
+    `expected`: what a diagram wanted and what was found, in the diagram's order; `moves`: seconds since 1970, when an
+    end lost its address, or whatever else led to a migration, which `called` names; `names`: what to call an address;
+    `width`: characters, by default the terminal's, and without one 130 or with expected lines 175; `colour`: by default
+    only on a terminal, and not where NO_COLOR is set; `context`: ordinary segments shown around each that is not.
     Raises ValueError for a stream without segments.
     """
-    ladder = ladder_of(view_of(stream, names), expected=expected, moves=moves, context=context)
+    ladder = ladder_of(view_of(stream, names), expected=expected, moves=moves, called=called, context=context)
     lines = _Writer(ladder, width or _width(ladder), _colours() if colour is None else colour).lines()
     return "\n".join(([title, ""] if title else []) + lines)
 

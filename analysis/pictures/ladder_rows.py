@@ -61,7 +61,7 @@ class GapRow:
 
 @dataclass(frozen=True, slots=True)
 class MoveRow:
-    """The moment at which an end lost its address."""
+    """The moment at which an end lost its address, or whatever led to a migration."""
 
     time: float  # seconds
     words: str
@@ -120,10 +120,12 @@ def ladder_of(
     *,
     expected: Iterable[ExpectedLine] | None = None,
     moves: Sequence[float] = (),
+    called: str = "move",
     context: int = CONTEXT,
     most_columns: int = 4,
 ) -> Ladder:
-    """All rows in order.  `moves` in seconds since 1970, `context` in segments; `expected` in the diagram's order."""
+    """All rows in order.  `moves` in seconds since 1970, and what to call them; `context` in segments; `expected` in
+    the diagram's order."""
     moves = sorted(move - view.start for move in moves)
     columns, places = _columns(view, most_columns)
     beside, apart = place_lines(view, list(expected or ()))
@@ -150,7 +152,7 @@ def ladder_of(
         if again[index]:
             phrases.append("(retransmission)")
         if is_late[index]:
-            phrases.append("(old address)")
+            phrases.append(f"(old {view.left})")
         if any(columns[end].merged for end in ends) and (seen.role >= 5 or is_late[index]):
             phrases.append(f"at {view.address(seen.epoch, initiator=view.initiator_moves)}")
         return SegmentRow(
@@ -169,7 +171,7 @@ def ladder_of(
         while waiting and waiting[0] < seen.time:
             close_gap()
             number = f" {len(moves) - len(waiting) + 1}" if len(moves) > 1 else ""
-            rows.append(MoveRow(waiting.pop(0), f"move{number}"))
+            rows.append(MoveRow(waiting.pop(0), f"{called}{number}"))
         if not shown[index]:
             hidden.append(index)
         else:
@@ -179,7 +181,7 @@ def ladder_of(
             close_gap()
             rows += [LineRow(verdict) for verdict in apart[index]]
     close_gap()
-    rows += [MoveRow(move, "move") for move in waiting]
+    rows += [MoveRow(move, called) for move in waiting]
     return Ladder(columns, tuple(rows), expected is not None)
 
 
@@ -242,7 +244,7 @@ def _gap(view: View, hidden: Sequence[int], is_late: Sequence[bool]) -> GapRow:
         parts: list[str] = []
         if data:
             first, last = min(seen.seq for seen in data), max(seen.end for seen in data)
-            parts.append(f"{len(data)} × data {first}:{last}{' (old address)' if old else ''}")
+            parts.append(f"{len(data)} × data {first}:{last}{f' (old {view.left})' if old else ''}")
         acks = [seen.ack for seen in group if not seen.length and seen.ack is not None]
         if acks:
             parts.append(f"{len(acks)} × ack up to {max(acks)}")

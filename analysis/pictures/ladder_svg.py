@@ -41,12 +41,13 @@ def ladder_svg(
     *,
     expected: Iterable[ExpectedLine] | None = None,
     moves: Sequence[float] = (),
+    called: str = "move",
     names: Mapping[str, str] | None = None,
     title: str = "",
     context: int = 1,
 ) -> str:
     """The sequence diagram of a stream as one SVG document; parameters and errors as for `ladder_text`."""
-    ladder = ladder_of(view_of(stream, names), expected=expected, moves=moves, context=context)
+    ladder = ladder_of(view_of(stream, names), expected=expected, moves=moves, called=called, context=context)
     return _Drawing(ladder, title or f"captured at {stream.vantage}").document()
 
 

@@ -20,10 +20,11 @@ from analysis.pictures.plot_data import (
 from analysis.pictures.view import View
 
 
-def build(view: View, moves: Sequence[float] = ()) -> PlotData:
+def build(view: View, moves: Sequence[float] = (), called: str = "move") -> PlotData:
     """The picture of the direction in which more data went.
 
-    `moves` are the moments at which an end lost its address, in seconds from the epoch, on the capture's clock.
+    `moves` are the moments at which an end lost its address, in seconds from the epoch, on the capture's clock; or at
+    which something else happened that led to a migration, which `called` names.
     """
     moves = sorted(move - view.start for move in moves)
     from_initiator = _more_from_initiator(view)
@@ -37,12 +38,13 @@ def build(view: View, moves: Sequence[float] = ()) -> PlotData:
         origin=view.origins[0 if from_initiator else 1],
         addresses=names,
         sender_moves=from_initiator == view.initiator_moves,
+        left=view.left,
         at_receiver=at_receiver,
         data=arrows,
         acks=acks,
         edges=edges,
         sacks=sacks,
-        marks=_marks(view, moves),
+        marks=_marks(view, moves, called),
         handshakes=_handshakes(view, from_initiator, acks),
         interruptions=_interruptions(view, arrows, acks, at_receiver),
     )
@@ -111,11 +113,9 @@ def _at_receiver(view: View, from_initiator: bool) -> bool | None:
     return at_initiator != from_initiator
 
 
-def _marks(view: View, moves: Sequence[float]) -> tuple[Mark, ...]:
-    marks = [
-        Mark(move, "move", f"move {index}" if len(moves) > 1 else "move", f"move {index}" if len(moves) > 1 else "move")
-        for index, move in enumerate(moves, start=1)
-    ]
+def _marks(view: View, moves: Sequence[float], called: str) -> tuple[Mark, ...]:
+    words = [f"{called} {index}" if len(moves) > 1 else called for index in range(1, len(moves) + 1)]
+    marks = [Mark(move, "move", word, word) for move, word in zip(moves, words, strict=True)]
     said: set[int] = set()
     for seen in view.seen:
         if seen.role != 5:
@@ -124,7 +124,8 @@ def _marks(view: View, moves: Sequence[float]) -> tuple[Mark, ...]:
         if seen.epoch in said:
             marks.append(Mark(seen.time, "migrate", "Migrate SYN again", "again"))
         else:
-            marks.append(Mark(seen.time, "migrate", f"Migrate SYN from {address}", "Migrate SYN"))
+            who = view.names.get(address, address) if view.left == "server" else address
+            marks.append(Mark(seen.time, "migrate", f"Migrate SYN from {who}", "Migrate SYN"))
         said.add(seen.epoch)
     return tuple(sorted(marks, key=lambda mark: mark.time))
 

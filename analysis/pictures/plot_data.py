@@ -82,6 +82,7 @@ class PlotData:
     receiver: str
     origin: str  # "Ni" or "Na", or in words where that is not in the capture
     addresses: tuple[str, ...]  # of the side that moves, in the order of their first use
+    left: str  # by that side: an "address", or a "server" for which others go on
     sender_moves: bool  # is it the sender of the data whose addresses these are
     at_receiver: bool | None  # is the vantage beside the receiver of the data; None: it cannot be told
     data: tuple[DataArrow, ...]

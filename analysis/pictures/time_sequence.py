@@ -51,17 +51,19 @@ def draw_time_sequence(
     path: Path,
     *,
     moves: Sequence[float] = (),
+    called: str = "move",
     title: str = "",
     names: Mapping[str, str] | None = None,
     zoom: int = 1,
 ) -> PlotData:
     """Draw the time-sequence picture of a stream to `path`, as PNG or SVG by its suffix, and return what it shows.
 
-    `moves`: when an end lost its address, seconds since 1970; `title`: one line, names scenario, profile and vantage;
+    `moves`: when an end lost its address, seconds since 1970, or what `called` names; `title`: one line,
+    names scenario, profile and vantage;
     `names`: what to call an address; `zoom`: which migration the second panel enlarges, counted from 1.
     Raises ValueError for another suffix and for a stream without segments.
     """
-    plot = build(view_of(stream, names), moves)
+    plot = build(view_of(stream, names), moves, called)
     draw(plot, path, title=title or f"captured at {stream.vantage}", zoom=zoom)
     return plot
 

@@ -87,6 +87,12 @@ class View:
         return f"{names[0]} ({words})" if len(names) == 1 and names[0] else words
 
     @property
+    def left(self) -> str:
+        """What the side that moves has left behind: its "address", or where others go on for it the "server"."""
+        hosts = {self.names.get(self.address(epoch, initiator=self.initiator_moves)) for epoch in range(len(self.ends))}
+        return "server" if len(hosts) > 1 and None not in hosts else "address"
+
+    @property
     def initiator_moves(self) -> bool:
         """Whether the side that moves is the initiator: the one with more end points, the initiator in a tie."""
         initiators = {(ends.initiator, ends.initiator_port) for ends in self.ends}

@@ -23,8 +23,8 @@ def head_of(seen: Seen, shifts: tuple[int, int] | None) -> tuple[str, ...]:
     """
     words = [flags_of(seen.flags)]
     if seen.length or seen.flags & (SYN | FIN | RST):
-        # A replica's S may be stale, so it counts from nothing; slide 30 shows it as it is on the wire, too.
-        first = seen.packet.seq if seen.preload else seen.seq
+        # A replica's S may be stale, and 0 then counts from nothing; slide 30 shows it as it is on the wire, too.
+        first = 0 if seen.preload and not seen.packet.seq else seen.seq
         words.append(f"{first}:{first + seen.length}({seen.length})")
     if seen.ack is not None:
         words.append(f"ack {seen.ack}")

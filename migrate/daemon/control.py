@@ -64,7 +64,7 @@ class Control:
                 try:
                     request = json.loads(line)
                     if request.get("do") == "events":
-                        await self._follow(writer)
+                        await self._follow(reader, writer)
                     elif request.get("do") == "adopt":
                         _answer(writer, result=await self._adopt(request, pid, reader))
                     else:
@@ -79,15 +79,26 @@ class Control:
             self._tasks.discard(task)
             writer.close()
 
-    async def _follow(self, writer: asyncio.StreamWriter) -> None:
+    async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Until the asker goes; a killed one would else be kept until there is something to tell."""
         queue: asyncio.Queue[str] = asyncio.Queue()
         unfollow = self._service.log.follow(queue.put_nowait)
+        gone = asyncio.ensure_future(reader.read(1))
+        told = asyncio.ensure_future(queue.get())
         try:
             while True:
-                writer.write((await queue.get()).encode() + b"\n")
+                await asyncio.wait({gone, told}, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    gone.result()  # how it has gone, if that was no order
+                    raise ConnectionAbortedError
+                writer.write(told.result().encode() + b"\n")
                 await writer.drain()
+                told = asyncio.ensure_future(queue.get())
         finally:
             unfollow()
+            for one in (gone, told):
+                one.cancel()
+            await asyncio.wait({gone, told})
 
     async def _adopt(self, request: dict[str, Any], pid: int, reader: asyncio.StreamReader) -> dict[str, Any]:
         """Takes a connection over, for as long as the asker waits for that."""

@@ -16,6 +16,7 @@ Without I/O, tested in milliseconds:
     mapping   the seam to an application: from a position in the stream to a request that continues there
     http      the first stream mapper, HTTP/1.1
     files     the second, a plain stream of one file
+    complaints  which lines of the log are due
     standing  where a connection stands in its two byte streams
 
 Edges: `wedge` (the process), `session` (one client; `subject` is what the group hears of it), `taking` (of others'

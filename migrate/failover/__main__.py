@@ -20,7 +20,8 @@ from migrate.failover.group import Address, Group, parse_address
 from migrate.failover.http import Http
 from migrate.failover.mapping import Mapper
 from migrate.failover.seal import check_key
-from migrate.failover.wedge import Settings, Wedge
+from migrate.failover.settings import Settings
+from migrate.failover.wedge import Wedge
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -35,11 +36,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         help="of the group; once for each, or once for a multicast group's address")  # fmt: skip
     add("--mapper", choices=["http", "files"], default="http", help="what clients speak (default %(default)s)")
     add("--refresh", type=float, default=2.0, metavar="SECONDS", help="soft state is told so often")
-    add("--most", type=int, default=10_000, metavar="N", help="with so many connections it takes no more over")
-    add("--most-lag", type=float, default=0.5, metavar="SECONDS", help="nor when its timers come so late")
+    add("--most", type=int, default=10_000, metavar="N",
+        help="with so many connections it takes over only what nobody else takes (default %(default)s)")  # fmt: skip
+    add("--most-lag", type=float, default=0.5, metavar="SECONDS",
+        help="likewise when its timers come so late (default %(default)s)")  # fmt: skip
     add("--step", type=float, default=choice.STEP_SECONDS, metavar="SECONDS",
         help="between the turns of two members; 0: all at once (default %(default)s)")  # fmt: skip
-    add("--tries", type=int, default=2, metavar="N", help="Migrate SYNs per request number (default %(default)s)")
+    add("--tries", type=int, default=1, metavar="N",
+        help="Migrate SYNs with the first request number; each further has one more (default %(default)s)")  # fmt: skip
     add("--events", type=Path, metavar="FILE", help="append each event to this file as a line of JSON")
     return parser.parse_args(argv)
 

@@ -1,4 +1,6 @@
-"""The support group's datagrams: sealed, by UDP, to each member's address or to a multicast group's."""
+"""The support group's datagrams: sealed, by UDP, to each member's address or to a multicast group's.
+
+Those to a multicast group pass no router: its members are of one subnet."""
 
 from __future__ import annotations
 
@@ -10,13 +12,16 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
+from migrate.failover.complaints import Complaints
 from migrate.failover.messages import Message, MessageError, pack, parse
 from migrate.failover.seal import NotOurs, Opened, Opener, Sealer
 
 BUFFER_BYTES = 4 << 20
 COMPLAIN_SECONDS = 10.0
 _SO_RCVBUFFORCE = 33
+_INTERFACES = Path("/proc/thread-self/net/if_inet6")
 
 Address = tuple[str, int]
 
@@ -43,11 +48,13 @@ class Group:
         self.name = name
         self._sealer, self._opener = Sealer(key, name, now_ms()), Opener(key)
         self._complain = complain
-        self._complained: dict[str, float] = {}
+        self._complaints = Complaints(COMPLAIN_SECONDS)
         self.counters: Counter[str] = Counter()
         self._members = [member for member in members if member != own]
         self._sockets = {version: _socket(version) for version in {ipaddress.ip_address(m[0]).version for m in members}}
         self._listening = _listen(own, members) if own else None
+        if own and (speaking := self._sockets.get(ipaddress.ip_address(own[0]).version)):
+            _speak_from(speaking, own[0])
 
     def start(self, receive: Callable[[Opened, Message], None]) -> None:
         """`receive` is called with what others say."""
@@ -94,11 +101,7 @@ class Group:
 
     def _note(self, sentence: str) -> None:
         """Each complaint is made once in a while."""
-        now = time.monotonic()
-        if now - self._complained.get(sentence, -COMPLAIN_SECONDS) >= COMPLAIN_SECONDS:
-            if len(self._complained) > 1000:
-                self._complained.clear()
-            self._complained[sentence] = now
+        if self._complaints.due(sentence):
             self._complain(sentence)
 
 
@@ -124,5 +127,24 @@ def _listen(own: Address, members: list[Address]) -> socket.socket:
             joining = packed + ipaddress.ip_address(own[0]).packed
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, joining)
         else:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, packed + struct.pack("=i", 0))
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, packed + struct.pack("=i", _interface(own[0])))
     return sock
+
+
+def _speak_from(sock: socket.socket, own: str) -> None:
+    """To a multicast group it speaks where it listens, whatever the routes are."""
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, ipaddress.ip_address(own).packed)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, _interface(own))
+
+
+def _interface(own: str) -> int:
+    """The index of the interface with this IPv6 address; 0, any, where there is none."""
+    wanted = ipaddress.ip_address(own).packed.hex()
+    with contextlib.suppress(OSError):
+        for line in _INTERFACES.read_text().splitlines():
+            address, index, *_ = line.split()
+            if address == wanted:
+                return int(index, 16)
+    return 0

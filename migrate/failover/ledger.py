@@ -64,6 +64,15 @@ class Ledger:
         if known is not None and (known.owner == owner or sent > known.state.secrets.sent):
             del self.entries[token]
 
+    def gone(self, token: bytes, sent: int) -> bool:
+        """The client's host knows of no connection with that count; whether it was known here.  An owner that has it
+        all the same, or another that has taken it since, tells of it again."""
+        known = self.entries.get(token)
+        if known is None or known.state.secrets.sent > sent:
+            return False
+        del self.entries[token]
+        return True
+
     def offered(self, owner: str, token: bytes, sent: int) -> Entry | None:
         """The owner cannot go on; the entry if that is news of a connection that is still the owner's."""
         known = self.entries.get(token)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from migrate.failover.state import SoftState, StateError
 
-_STATE, _OVER, _DEAD, _OFFER, _HELLO = range(1, 6)
+_STATE, _OVER, _DEAD, _OFFER, _HELLO, _GONE = range(1, 7)
 _END = struct.Struct("!8sI")
 _HELLO_BODY = struct.Struct("!IB")
 
@@ -47,6 +47,15 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """The client's host has answered a request of the sender's: it knows of no such connection.  `sent`: its owner's
+    count, as the sender knew it."""
+
+    token: bytes
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """The sender lives, has so many connections, and takes more or does not."""
 
@@ -54,7 +63,7 @@ class Hello:
     declines: bool
 
 
-Message = Told | Over | Dead | Offer | Hello
+Message = Told | Over | Dead | Offer | Hello | Gone
 
 
 def pack(message: Message) -> bytes:
@@ -68,6 +77,8 @@ def pack(message: Message) -> bytes:
             return bytes([_DEAD]) + server.encode()
         case Offer(token, sent):
             return bytes([_OFFER]) + _END.pack(token, sent)
+        case Gone(token, sent):
+            return bytes([_GONE]) + _END.pack(token, sent)
         case Hello(connections, declines):
             return bytes([_HELLO]) + _HELLO_BODY.pack(connections, declines)
 
@@ -84,6 +95,8 @@ def parse(body: bytes) -> Message:
             return Dead(rest.decode())
         if kind == bytes([_OFFER]):
             return Offer(*_END.unpack(rest))
+        if kind == bytes([_GONE]):
+            return Gone(*_END.unpack(rest))
         if kind == bytes([_HELLO]):
             connections, declines = _HELLO_BODY.unpack(rest)
             return Hello(connections, bool(declines))

@@ -36,6 +36,8 @@ class Subject:
         """Set when it is another member's."""
         self._accepted = time.monotonic()
         self._told = False
+        self._unknown = ""
+        """Why others cannot take it over, as migrated says."""
         self._waiting: asyncio.TimerHandle | None = None
 
     @property
@@ -56,7 +58,7 @@ class Subject:
             self.secrets = await takeover.export(pair)
             self.options = self.options or Options.of(self.sock)
         except takeover.Refused as error:
-            self._wedge.note(f"cannot be taken over by others: {error.reason}", self)
+            self._unknown = error.reason
             return
         except OSError:
             return  # the client has gone meanwhile
@@ -67,6 +69,9 @@ class Subject:
         """The group hears how it stands."""
         self._wait_no_more()
         self._at.revision += 1
+        if self.secrets is None and self._unknown and self._at.asked:
+            # Not before it has asked for something: a check of the port is no client.
+            self._wedge.plain(self, self._unknown)
         if not self._told and self.secrets is not None:
             self._told = True
             self._wedge.untold_ms.append(1e3 * (time.monotonic() - self._accepted))

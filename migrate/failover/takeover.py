@@ -28,6 +28,7 @@ import os
 import socket
 import struct
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -171,6 +172,22 @@ async def take_over(
     position = seq.add(said["snd_nxt"], -secrets.na - 1)
     received = seq.add(said["rcv_nxt"], -secrets.ni - 1)
     return Taken(sock, position, received, _secrets(said), options)
+
+
+async def moves() -> AsyncIterator[str]:
+    """For ever: the name of each connection of this host that has moved, and "" where any may have: nobody has listened
+    to migrated before."""
+    while True:
+        with contextlib.suppress(OSError, json.JSONDecodeError):
+            reader, writer = await asyncio.open_unix_connection(SOCKET_NAME)
+            writer.write(b'{"do": "events"}\n')
+            yield ""
+            while line := await reader.readline():
+                event = json.loads(line)
+                if event.get("event") == "migrated":
+                    yield event["connection"]
+            writer.close()
+        await asyncio.sleep(1)
 
 
 def drop(sock: socket.socket) -> None:

@@ -6,14 +6,15 @@ import asyncio
 import ipaddress
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from migrate.core import Peer
+from migrate.core import Peer, rules
 from migrate.failover import choice, takeover
 from migrate.failover.backend import BackendGone, probe
 from migrate.failover.ledger import Entry, Ledger
 from migrate.failover.mapping import Differs, Mapper, NotMappable
+from migrate.failover.messages import Gone
 from migrate.failover.session import Session
 from migrate.failover.sockets import mind
 from migrate.failover.standing import Lost
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
 
 AT_ONCE = 64
 """So many take-overs are under way at a time."""
-ATTEMPTS = 4
-"""With so many request numbers, one after the other, where no member is known to have won."""
+ATTEMPTS = 3
+"""With so many request numbers, one after the other, where the client says nothing and no member is known to have won:
+a number may have been used up by one that has died since.  The first is given up after a second, so that this costs no
+more than that; the later ones wait for clients that are farther away."""
+SILENT_SECONDS = 10.0
+"""A client that has not answered any of them is left alone for so long, however often the monitor calls its server
+dead: its host may be away, and asking more does not bring it back."""
 PROBED_SECONDS = 1.0
 """What the own backend said of an object holds so long: a thousand clients of one object are one question."""
 
@@ -45,28 +51,43 @@ class Taker:
         self._wedge, self._ledger, self._mappers = wedge, ledger, mappers
         self._under_way: dict[bytes, _Taking] = {}
         self._refused: dict[bytes, tuple[int, int]] = {}  # by token: the state that this replica cannot go on from
+        self._asked: dict[bytes, int] = {}  # by token: the largest number that this replica has asked with
+        self._silent: dict[bytes, float] = {}  # by token: when its client was last asked in vain
         self._probed: dict[tuple[bytes, bytes, int], tuple[float, str]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
-    def pronounced(self, server: str, by: str, alone: bool = False) -> int:
-        """A server is said to be dead (`alone`: to this member only); how many connections of it are known here."""
+    def pronounced(self, server: str, by: str, alone: bool = False, insists: bool = False) -> int:
+        """A server is said to be dead (`alone`: to this member only; `insists`: it is no mere repetition); how many
+        connections of it are known here."""
         entries = self._ledger.owned_by(server) if server != self._wedge.settings.name else []
         self._ledger.silent(server)
         for entry in entries:
+            if insists:
+                self._silent.pop(entry.state.token, None)
             self.begin(entry, f"{by} pronounces {server} dead", alone)
         return len(entries)
 
     def begin(self, entry: Entry, why: str, alone: bool = False) -> None:
         """Takes a connection over when it is this member's turn, unless it declines."""
-        token, name = entry.state.token, entry.state.secrets.name
+        token, name, now = entry.state.token, entry.state.secrets.name, time.monotonic()
         if token in self._under_way or self._refused.get(token) == entry.state.order:
             return
-        if self._wedge.declines():
-            self._wedge.event(None, "declined", f"{why}; too busy, or about to end", name=name)
+        if now - self._silent.get(token, float("-inf")) < SILENT_SECONDS:
             return
-        settings, peers = self._wedge.settings, () if alone else self._ledger.peers.values()
-        pause = choice.wait(token, settings.name, peers, entry.owner, time.monotonic(), settings.step)
-        self._wedge.event(None, "pronounced", f"{why}; my turn in {pause:g} s", name=name)
+        if self._wedge.ending:
+            self._wedge.event(None, "declined", f"{why}; about to end", name=name)
+            return
+        settings, peers = self._wedge.settings, [] if alone else list(self._ledger.peers.values())
+        if self._wedge.busy:
+            pause = choice.last_wait(
+                token, settings.name, self._wedge.connections, peers, entry.owner, now, settings.step
+            )
+            self._wedge.event(
+                None, "declined", f"{why}; too busy, my turn in {pause:g} s if nobody else takes it", name=name
+            )
+        else:
+            pause = choice.wait(token, settings.name, peers, entry.owner, now, settings.step)
+            self._wedge.event(None, "pronounced", f"{why}; my turn in {pause:g} s", name=name)
         task = self._wedge.spawn(self._take(entry, pause))
         self._under_way[token] = _Taking(task, entry.owner)
         task.add_done_callback(lambda _: self._under_way.pop(token, None))
@@ -78,11 +99,26 @@ class Taker:
             self._wedge.event(None, "lost", f"{entry.owner} has it", name=entry.state.secrets.name)
             taking.task.cancel()
 
+    def gone(self, token: bytes, sent: int, by: str) -> None:
+        """The client's host has told another member that it has no such connection."""
+        known = self._ledger.entries.get(token)
+        if known is not None and self._ledger.gone(token, sent):
+            taking = self._under_way.get(token)
+            if taking is not None:
+                self._wedge.event(None, "lost", f"{by} was refused: its client is gone", name=known.state.secrets.name)
+                taking.task.cancel()
+
+    def forget(self) -> None:
+        """What was asked of connections that nobody tells of any more."""
+        for memory in (self._refused, self._asked, self._silent):
+            for token in [token for token in memory if token not in self._ledger.entries]:
+                del memory[token]
+
     async def _take(self, entry: Entry, pause: float) -> None:
         await asyncio.sleep(pause)
         async with self._slots:
             known = self._ledger.entries.get(entry.state.token)
-            if known is None or known.owner != entry.owner:
+            if known is None or known.owner != entry.owner or self._wedge.ending:
                 return  # it is over, or another's
             state, name = known.state, known.state.secrets.name
             try:
@@ -98,17 +134,29 @@ class Taker:
 
     async def _ask(self, state: SoftState) -> takeover.Taken | None:
         """Asks the client; None where this member does not get it."""
+        token, sent = state.token, state.secrets.sent
         client = Peer(ipaddress.ip_address(state.client[0]), state.client[1])
         for attempt in range(ATTEMPTS):
             try:
-                secrets, tries = state.secrets.after(attempt), self._wedge.settings.tries
-                return await takeover.take_over(secrets, client, state.options, tries=tries)
+                secrets = replace(state.secrets, sent=self._number(token, sent) - 1)
+                return await takeover.take_over(
+                    secrets, client, state.options, tries=self._wedge.settings.tries + attempt
+                )
             except takeover.Refused as error:
                 self._wedge.event(None, "not-taken", error.reason, name=state.secrets.name)
                 if not error.unanswered:
-                    self._ledger.drop(state.token)
+                    # Its host lives, and has answered by RST: there is nothing to be had for anybody.
+                    self._ledger.drop(token)
+                    self._wedge.say(Gone(token, sent))
                     return None
+        self._silent[token] = time.monotonic()
         return None
+
+    def _number(self, token: bytes, sent: int) -> int:
+        """The full count of the next request: larger than what the owner has told, and than any of our own, which may
+        have been accepted without our hearing so."""
+        self._asked[token] = rules.next_count(max(sent, self._asked.get(token, 0)), sent)
+        return self._asked[token]
 
     def _go_on(self, owner: str, state: SoftState, taken: takeover.Taken) -> None:
         wedge, name = self._wedge, state.secrets.name

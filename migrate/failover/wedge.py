@@ -3,48 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import signal
 import socket
 import sys
 import time
 from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from migrate.daemon.control import SOCKET_NAME
 from migrate.daemon.events import EventLog
-from migrate.failover import choice
-from migrate.failover.backend import Backend
+from migrate.failover import choice, takeover
+from migrate.failover.complaints import Complaints
 from migrate.failover.group import Group
 from migrate.failover.ledger import Ledger
 from migrate.failover.mapping import Mapper
-from migrate.failover.messages import Dead, Hello, Message, Offer, Over, Told
+from migrate.failover.messages import Dead, Gone, Hello, Message, Offer, Over, Told
 from migrate.failover.seal import Opened
 from migrate.failover.session import Session
+from migrate.failover.settings import Settings
 from migrate.failover.sockets import listen
 from migrate.failover.state import StateError
 from migrate.failover.subject import Subject
 from migrate.failover.taking import Taker
 
 DRAIN_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What `wedge` was told on its command line; times in seconds."""
-
-    name: str
-    port: int
-    backend: Backend
-    refresh: float
-    most: int
-    most_lag: float
-    step: float
-    tries: int
+PLAIN_SECONDS = 3600.0
+"""That the clients of a host cannot be taken over is said so often: a health monitor is one, and comes every second."""
 
 
 class Wedge:
@@ -62,6 +47,7 @@ class Wedge:
         self.untold_ms: deque[float] = deque(maxlen=1000)
         """Of the last connections: from accept to the first word of it to the group.  One whose server dies in between
         is lost, as it would be without a group."""
+        self._plain = Complaints(PLAIN_SECONDS)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
 
@@ -151,13 +137,16 @@ class Wedge:
     def over(self, session: Subject) -> None:
         state = session.state()
         if state is not None:
-            self._group.say(Over(state.token, state.secrets.sent))
+            self.say(Over(state.token, state.secrets.sent))
+
+    def say(self, message: Message) -> None:
+        self._group.say(message)
 
     def offer(self, session: Subject) -> bool:
         """Asks the others to go on with it; whether there is anybody."""
         state, now = session.state(), time.monotonic()
         if state is None or not any(
-            now - peer.heard < choice.SILENT_SECONDS and not peer.declines for peer in self._ledger.peers.values()
+            now - peer.heard < choice.SILENT_SECONDS for peer in self._ledger.peers.values()
         ):
             return False
         self.tell(session)
@@ -167,7 +156,7 @@ class Wedge:
     async def _refresh(self) -> None:
         """Soft state is told again and again; it is not answered, and a datagram may be lost."""
         while True:
-            self._group.say(Hello(len(self._sessions), self.declines()))
+            self._group.say(Hello(self.connections, self.busy or self.ending))
             sessions = list(self._by_token.values())
             slice_ = max(1, len(sessions) // 20)
             for at in range(0, len(sessions), slice_):
@@ -177,6 +166,7 @@ class Wedge:
                 await self._pause(1)
             await self._pause(max(1, 20 - -(-len(sessions) // slice_)))
             self._ledger.expire(time.monotonic())
+            self._taker.forget()
 
     async def _pause(self, parts: int) -> None:
         """So many twentieths of the time between two refreshes; how late it ends tells how busy this process is."""
@@ -184,11 +174,20 @@ class Wedge:
         await asyncio.sleep(wanted)
         self._lag += (time.monotonic() - began - wanted - self._lag) / 4
 
-    def declines(self) -> bool:
-        """Whether it takes nothing over: it is to end, or too busy."""
+    @property
+    def connections(self) -> int:
+        return len(self._sessions)
+
+    @property
+    def busy(self) -> bool:
+        """It takes over only what no other does."""
         settings = self.settings
-        busy = choice.declines(len(self._sessions), settings.most, self._lag, settings.most_lag)
-        return busy or self._stopping.is_set()
+        return choice.declines(self.connections, settings.most, self._lag, settings.most_lag)
+
+    @property
+    def ending(self) -> bool:
+        """It takes nothing over any more."""
+        return self._stopping.is_set()
 
     # -- what the group says -----------------------------------------------------------------------------------------
 
@@ -212,6 +211,8 @@ class Wedge:
                 for entry in self._ledger.orphans(opened.sender):
                     self._taker.begin(entry, f"{opened.sender} has started anew")
                 peer.connections, peer.declines = connections, declines
+            case Gone(token, sent):
+                self._taker.gone(token, sent, opened.sender)
             case Dead(server):
                 self._taker.pronounced(server, opened.sender)
             case Offer(token, sent):
@@ -236,7 +237,7 @@ class Wedge:
         connections that server has."""
         if tell:
             self._group.say(Dead(server))
-        return self._taker.pronounced(server, "a person", alone=not tell)
+        return self._taker.pronounced(server, "a person", alone=not tell, insists=True)
 
     def take(self, name: str) -> bool:
         """A person wants one connection here, whoever has it; whether it is known."""
@@ -249,20 +250,10 @@ class Wedge:
 
     async def _follow(self) -> None:
         """Clients move: what others would need is then another."""
-        while True:
-            with contextlib.suppress(OSError, json.JSONDecodeError):
-                reader, writer = await asyncio.open_unix_connection(SOCKET_NAME)
-                writer.write(b'{"do": "events"}\n')
-                for session in list(self._by_token.values()):
-                    self.spawn(session.renew())  # what happened while nobody listened
-                while line := await reader.readline():
-                    event = json.loads(line)
-                    if event.get("event") == "migrated":
-                        for session in list(self._by_token.values()):
-                            if session.name == event["connection"]:
-                                self.spawn(session.renew())
-                writer.close()
-            await asyncio.sleep(1)
+        async for name in takeover.moves():
+            for session in list(self._by_token.values()):
+                if name in ("", session.name):
+                    self.spawn(session.renew())
 
     def event(self, session: Subject | None, event: str, cause: str, *, name: str = "", **more: Any) -> None:
         """A line of the events file."""
@@ -273,6 +264,11 @@ class Wedge:
         about = f"{session.client[0]} port {session.client[1]} " if session else ""
         print(f"wedge {self.settings.name}: {about}{sentence}", file=sys.stderr, flush=True)
         self.event(session, "note", sentence)
+
+    def plain(self, session: Subject, why: str) -> None:
+        """A client of plain TCP is served like any other, and its host named once."""
+        if self._plain.due(f"{session.client[0]} {why}"):
+            self.note(f"cannot be taken over by others, nor can others from there: {why}", session)
 
     async def _drain(self) -> None:
         """The others are asked to go on with the clients that there are."""

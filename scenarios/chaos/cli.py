@@ -19,12 +19,15 @@ from scenarios.chaos.stage import Stage
 from scenarios.chaos.strikes import Strikes
 from scenarios.command import Parser, Progress, carry_out, whole
 from scenarios.programs import ProgramError
+from scenarios.soak import leaks
 from scenarios.verdict import Verdict
 
 NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *needs.DOWNLOAD)
 PAUSE_SECONDS = 0.002
 END_SECONDS = 2 * MSL_SECONDS + 60.0
 """After the last strike: those whose server nobody has heard of wait for 2MSL."""
+DRAIN_SECONDS = 180.0
+"""For what a program leaves to the kernel, and for migrated's own forgetting, which comes once a minute."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=1, help="of downloads and strikes (default %(default)s)")
     made.add_argument("--out", type=Path, default=ownership.ROOT / "out", help="directory of the results (default out)")
     made.add_argument("--module", default="migrate.failover", help=argparse.SUPPRESS)
+    made.add_argument("--migrated", default="migrate.migrated", help=argparse.SUPPRESS)
     return made
 
 
@@ -51,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace, out: Path) -> int:
     document = Document(seed=chosen.seed, kills=chosen.kills)
     document.write(out)  # so that this directory is known for what it is, however the run ends
-    return Chaos(out, document, chosen.module).run()
+    return Chaos(out, document, chosen.module, chosen.migrated).run()
 
 
 class Chaos:
     """One run."""
 
-    def __init__(self, out: Path, document: Document, module: str) -> None:
-        self._out, self._document, self._module = out, document, module
+    def __init__(self, out: Path, document: Document, module: str, migrated: str) -> None:
+        self._out, self._document, self._module, self._migrated = out, document, module, migrated
         self._progress = Progress(sys.stdout)
         self._began = time.monotonic()
 
@@ -67,13 +71,17 @@ class Chaos:
         self._progress.say(f"seed {document.seed}, {document.kills} kills, results in {self._out}", now=True)
         root = self._out / "www"
         sums = furnish(root, random)
-        with Stage(self._out, root, self._module, NGINX_LINES, random) as stage:
+        with Stage(self._out, root, self._module, NGINX_LINES, random, self._migrated) as stage:
+            document.before = leaks.snapshot(stage)
+            unwatch = stage.watch()
             downloads = Downloads(stage, self._out, root, sums, random)
             strikes = Strikes(stage, random, self._out / "strikes.jsonl")
             broken = ""
             try:
                 self._strike(downloads, strikes)
                 self._end(downloads, strikes)
+                unwatch()
+                self._drain(stage, downloads, strikes)
             except (Broken, ProgramError) as error:
                 broken = str(error)
             except Exception as error:  # noqa: BLE001  whatever it is, it is the run's outcome, and the traceback is kept
@@ -116,11 +124,27 @@ class Chaos:
                 numbers = ", ".join(str(one.download.number) for one in downloads.running)
                 raise Broken(f"not within {END_SECONDS:g} s of the last strike: the end of the downloads {numbers}")
 
+    def _drain(self, stage: Stage, downloads: Downloads, strikes: Strikes) -> None:
+        """Until everything is as it was before: kernels have ended what was left, migrated has forgotten it."""
+        self._progress.say("waiting for what is remembered to be forgotten", now=True)
+        end = time.monotonic() + DRAIN_SECONDS
+        while True:
+            self._step(downloads, strikes, False)
+            self._document.after = leaks.snapshot(stage)
+            left = leaks.differences(self._document.before, self._document.after)
+            if not left:
+                return
+            if time.monotonic() > end:
+                raise Broken(f"something is left: {left[0]}" + (f" (and {len(left) - 1} more)" if left[1:] else ""))
+            time.sleep(0.5)
+
     def _keep(self, stage: Stage, broken: str) -> None:
         """What a failure looks like from all hosts, for who is to find its cause."""
         lines = [broken, ""]
         for host in (*stage.clients.values(), *(replica.host for replica in stage.replicas.values())):
             lines += [f"--- {host.name}", host.run(["ss", "-tanpieomH"], daemon=True).stdout]
+        for name, daemon in stage.daemons.items():
+            lines += [f"--- descriptors of {name}'s migrated", *leaks.names_of_descriptors(daemon.worker)]
         (self._out / "broken.txt").write_text("\n".join(lines) + "\n")
 
     def _tell(self) -> None:

@@ -51,6 +51,12 @@ class Program:
             self.process = host.spawn(argv, stdout=subprocess.PIPE, stderr=errors, daemon=daemon)
 
     @property
+    def worker(self) -> int | None:
+        """The child of migrated's guardian, which does the work."""
+        children = _children(self.process.pid)
+        return int(children[0]) if children else None
+
+    @property
     def ready(self) -> bool:
         """Raises `Broken` where it has ended by itself, or does not begin to serve."""
         assert self.process.stdout is not None
@@ -67,8 +73,10 @@ class Program:
 class Replica:
     """One of the servers, which is up or is not."""
 
-    def __init__(self, host: Host, out: Path, key: Path, module: str, random: Random) -> None:
+    def __init__(self, host: Host, out: Path, key: Path, module: str, migrated: str, random: Random) -> None:
+        """`module`, `migrated`: the programs that are the wedge and its daemon."""
         self.host, self.name, self._out, self._key, self._module = host, host.name, out, key, module
+        self._migrated = migrated
         self._random = random
         self.daemon: Program | None = None
         self.wedge: Program | None = None
@@ -83,7 +91,7 @@ class Replica:
             return
         if self.daemon is None:
             events, log = self._out / f"{self.name}-events.jsonl", self._out / f"{self.name}-migrated.log"
-            words: list[str | Path] = ["migrate.migrated", "--cgroup", self.host.programs_cgroup, "--events", events]
+            words: list[str | Path] = [self._migrated, "--cgroup", self.host.programs_cgroup, "--events", events]
             self.daemon = Program(self.host, [*words, "--msl", str(MSL_SECONDS)], log, daemon=True)
         if not self.daemon.ready:
             return

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from scenarios import result
 from scenarios.chaos.fates import STALL_SECONDS, Fates
 from scenarios.result import Reported
+from scenarios.soak.leaks import Snapshot
 from scenarios.verdict import Check, Verdict, overall
 
 
@@ -22,6 +23,10 @@ class Document(result.Document):
     """A sentence for each download that did not end as it may."""
     stalls: list[str] = field(default_factory=list)
     """And for each that arrived after a long pause."""
+    before: Snapshot = field(default_factory=dict)
+    """What clients and replicas held before the first download."""
+    after: Snapshot = field(default_factory=dict)
+    """And after the last, once everybody was well again."""
 
     def judge(self, broken: str, struck: Mapping[str, int], started: int, total_bytes: int, fates: Fates) -> None:
         """Fills in the checks and the verdict; `broken`: what did not hold, "" if all did."""
@@ -53,6 +58,11 @@ class Document(result.Document):
             Check.equal("downloads that are accounted for", started, right + refused + untold + len(self.wrong)),
             Check.at_least("kills of replicas with clients", self.kills, struck.get("kills", 0)),
         ]
+        if self.after:
+            self.checks += [
+                Check.equal(name, self.before.get(name, "none"), self.after.get(name, "none"))
+                for name in dict.fromkeys([*self.before, *self.after])
+            ]
         self.verdict, self.reason = overall(self.checks)
         if self.verdict is Verdict.PASS and not (right and fates.events["taken-over"]):
             self.verdict, self.reason = Verdict.INVALID, "nothing arrived, or was taken over: it proves nothing"

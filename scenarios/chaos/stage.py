@@ -50,8 +50,12 @@ class _Nginx(Nginx):
 class Stage:
     """The hosts and their programs; a context manager."""
 
-    def __init__(self, out: Path, root: Path, module: str, nginx_lines: str, random: Random) -> None:
-        """`root`: the files that all replicas have; `nginx_lines`: for each one's server block."""
+    def __init__(
+        self, out: Path, root: Path, module: str, nginx_lines: str, random: Random, migrated: str = "migrate.migrated"
+    ) -> None:
+        """`root`: the files that all replicas have; `nginx_lines`: for each one's server block; `module`, `migrated`:
+        the programs that are the wedges and their daemons."""
+        self._out, self._migrated = out, migrated
         topo = LabTopo()
         topo.addHost("router", cls=Router)
         for name in NETWORKS:
@@ -66,18 +70,16 @@ class Stage:
                 self._join(nodes[name])
             self.clients: dict[str, Host] = {name: nodes[name] for name in CLIENTS}
             self.clients["c3"].sysctl("net.ipv4.tcp_rmem", SMALL_BUFFERS)
-            self.daemons = {name: self._client_daemon(host, out) for name, host in self.clients.items()}
+            self._clients_daemons = {name: self._client_daemon(host, out) for name, host in self.clients.items()}
             key = out / "group.key"
             key.write_text("the replicas of this run")
-            self.replicas = {name: Replica(nodes[name], out, key, module, random) for name in REPLICAS}
+            self.replicas = {name: Replica(nodes[name], out, key, module, migrated, random) for name in REPLICAS}
             for name, replica in self.replicas.items():
                 work = out / name
                 work.mkdir()
                 _Nginx(replica.host, root, work, more=nginx_lines)
-            _until(lambda: all(daemon.ready for daemon in self.daemons.values()))
+            _until(lambda: all(daemon.ready for daemon in self._clients_daemons.values()))
             _until(self._serving)
-            self.monitor = self._monitor(nodes["mon"], out, key)
-            _until(lambda: self.monitor.ready)
         except BaseException:
             self._network.stop()
             raise
@@ -87,6 +89,28 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self._network.stop()
+
+    @property
+    def hosts(self) -> dict[str, Host]:
+        """Clients and replicas, by name: those with a `migrated`."""
+        return self.clients | {name: replica.host for name, replica in self.replicas.items()}
+
+    @property
+    def daemons(self) -> dict[str, Program]:
+        """Their `migrated`, as far as they are there."""
+        of_replicas = {name: replica.daemon for name, replica in self.replicas.items() if replica.daemon is not None}
+        return self._clients_daemons | of_replicas
+
+    def watch(self) -> Callable[[], None]:
+        """Starts the health monitor; what ends it."""
+        monitor = self._monitor(self._network.nodes["mon"], self._out, self._out / "group.key")
+        _until(lambda: monitor.ready)
+
+        def end() -> None:
+            monitor.process.kill()
+            monitor.process.wait()
+
+        return end
 
     def _serving(self) -> bool:
         for replica in self.replicas.values():
@@ -109,7 +133,7 @@ class Stage:
         host.sysctl("net.ipv4.tcp_no_metrics_save", 1)
 
     def _client_daemon(self, host: Host, out: Path) -> Program:
-        words: list[str | Path] = ["migrate.migrated", "--cgroup", host.programs_cgroup]
+        words: list[str | Path] = [self._migrated, "--cgroup", host.programs_cgroup]
         words += ["--msl", str(programs.MSL_SECONDS)]
         events, log = out / f"{host.name}-events.jsonl", out / f"{host.name}-migrated.log"
         return Program(host, [*words, "--events", events], log, daemon=True)

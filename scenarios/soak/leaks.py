@@ -13,9 +13,11 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 from migrate.linux import libbpf
 from migrate.linux.maps import (
@@ -30,7 +32,7 @@ from migrate.linux.maps import (
     WATCH,
 )
 from migrate.linux.places import PLACE, taken
-from scenarios.soak.stage import Daemon, Stage, frozen
+from scenarios.soak.stage import Daemon, frozen
 from topologies.nodes import Host
 
 PINS = Path("/sys/fs/bpf")
@@ -47,8 +49,37 @@ MAPS = {
 Snapshot = dict[str, int | str]
 
 
+class Serving(Protocol):
+    """A host's migrated: its guardian, and the worker that does the work."""
+
+    process: subprocess.Popen[Any]
+
+    @property
+    def worker(self) -> int | None:
+        """Its process, None where it is not there."""
+
+
+class Place(Protocol):
+    """Hosts and their daemons by the hosts' names."""
+
+    @property
+    def hosts(self) -> Mapping[str, Host]: ...
+
+    @property
+    def daemons(self) -> Mapping[str, Serving]: ...
+
+
 def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def names_of_descriptors(pid: int | None) -> list[str]:
+    """What each leads to, for who is to find out which is one too many."""
+    found = []
+    for path in sorted(Path(f"/proc/{pid}/fd").glob("*"), key=lambda path: int(path.name)):
+        with contextlib.suppress(OSError):  # just closed
+            found.append(f"{path.name} {os.readlink(path)}")
+    return found
 
 
 def memory(pid: int) -> int:
@@ -148,7 +179,7 @@ def _query(target: int, point: int) -> set[int]:
     return set(ids[: count.value])
 
 
-def snapshot(stage: Stage) -> Snapshot:
+def snapshot(stage: Place) -> Snapshot:
     """Everything that could be left behind, by a name that says whose it is.  Needs daemons that serve."""
     seen: Snapshot = {}
     for name, host in stage.hosts.items():

@@ -2,7 +2,9 @@
 
     client 10.0.1.2 ── router ── sA 10.0.2.2, sB 10.0.3.2, sC 10.0.4.2, mon 10.0.5.2      (fd00:N::2 likewise)
 
-The group speaks over the same network, on UDP port 7777.
+The group speaks over the same network, on UDP port 7777; or by multicast over a subnet of its own (`house(lan=True)`):
+
+    lan 10.1.0.1 ── bridge ── sA 10.1.0.2, sB 10.1.0.3, ...      (fd01::N likewise)
 """
 
 from __future__ import annotations
@@ -39,13 +41,30 @@ def address(host: str, version: int = 4, end: int = 2) -> str:
     return f"10.0.{PLACES[host]}.{end}" if version == 4 else f"fd00:{PLACES[host]}::{end}"
 
 
+def lan_address(host: str, version: int = 4) -> str:
+    end = PLACES.get(host, 1)
+    return f"10.1.0.{end}" if version == 4 else f"fd01::{end}"
+
+
+def at(where: str, port: int = GROUP_PORT) -> str:
+    return f"[{where}]:{port}" if ":" in where else f"{where}:{port}"
+
+
 class Wedge:
     """A replica's wedge, serving when this returns."""
 
     def __init__(
-        self, host: Host, members: list[str], *options: str, key: str = KEY, backend: str = "", wrong: str = ""
+        self,
+        host: Host,
+        members: list[str],
+        *options: str,
+        key: str = KEY,
+        backend: str = "",
+        wrong: str = "",
+        multicast: str = "",
     ) -> None:
-        """`wrong`: one of the mistakes of wrong_wedge.py."""
+        """`wrong`: one of the mistakes of wrong_wedge.py; `multicast`: the address of the group, on the subnet of the
+        servers."""
         self.host = host
         self.events_file = OUT / f"{host.name}-wedge.jsonl"
         self.log = OUT / f"{host.name}-wedge.log"
@@ -54,9 +73,10 @@ class Wedge:
         key_file.write_text(key)
         words: list[str | Path] = [sys.executable, "-m", module, "--name", host.name, "--port", str(PORT)]
         words += ["--backend", backend or f"unix:{OUT / host.name / 'nginx.sock'}", "--group-key", key_file]
-        words += ["--listen", f"{address(host.name)}:{GROUP_PORT}", "--events", self.events_file]
-        for member in members:
-            words += ["--member", f"{address(member)}:{GROUP_PORT}"]
+        own = lan_address(host.name, 6 if ":" in multicast else 4) if multicast else address(host.name)
+        words += ["--listen", at(own), "--events", self.events_file]
+        for member in [multicast] if multicast else [address(member) for member in members]:
+            words += ["--member", at(member)]
         words += options
         with self.log.open("a") as log:
             environment = os.environ | {"WRONG": wrong}
@@ -195,6 +215,19 @@ class House:
         self.network.nodes["router"].ip("link", "set", f"router-{server}", state)
 
 
+def _join(lan: Host, servers: list[Host]) -> None:
+    """One subnet, on a bridge of the host `lan`, which has an address there, too."""
+    lan.ip("link", "add", "lan", "type", "bridge")
+    lan.ip("link", "set", "lan", "up")
+    for server in servers:
+        lan.ip("link", "set", f"lan-{server.name}", "master", "lan")
+    for host in (lan, *servers):
+        interface = "lan" if host is lan else f"{host.name}-lan"
+        for version, length, nodad in ((4, 24, ""), (6, 64, " nodad")):
+            address_there = f"{lan_address(host.name, version)}/{length}"
+            host.ip_batch(version, [f"address add {address_there} dev {interface}{nodad}"])
+
+
 @contextlib.contextmanager
 def house(
     servers: str = "sA sB",
@@ -204,8 +237,9 @@ def house(
     monitor: bool = False,
     offload: bool = False,
     client_migrated: bool = True,
+    lan: bool = False,
 ) -> Iterator[House]:
-    """`rate_bps`, `delay_s` (one way): of the client's link."""
+    """`rate_bps`, `delay_s` (one way): of the client's link; `lan`: the servers have a subnet of their own, too."""
     OUT.mkdir(exist_ok=True)
     names = servers.split()
     topo = LabTopo()
@@ -219,7 +253,13 @@ def house(
         elif name == "client" and rate_bps:
             spec = Veth(rate_bps=rate_bps)
         topo.link("router", name, spec, names=(f"router-{name}", f"{name}-eth0"))
+    if lan:
+        topo.addHost("lan", cls=Host)
+        for name in names:
+            topo.link("lan", name, Veth(), names=(f"lan-{name}", f"{name}-lan"))
     with Network(topo) as network:
+        if lan:
+            _join(network.nodes["lan"], [network.nodes[name] for name in names])
         router = network.nodes["router"]
         hosts = [network.nodes[name] for name in others]
         for host in hosts:

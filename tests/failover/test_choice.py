@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrate.failover import choice
+from migrate.failover.complaints import Complaints
 from migrate.failover.health import Health, Verdict
 from migrate.failover.ledger import FORGET_SECONDS, Ledger, Peer
 from migrate.failover.state import SoftState
@@ -75,6 +76,41 @@ def test_who_is_silent_or_declines_is_not_waited_for() -> None:
     assert choice.declines(10, 10, 0, 1)
     assert choice.declines(0, 10, 1.5, 1)
     assert not choice.declines(9, 10, 0.5, 1)
+
+
+def test_whoever_declines_comes_last_and_the_least_loaded_of_them_first() -> None:
+    token = bytes(8)
+    peers = [Peer("sB", 0, 1, 5, declines=True), Peer("sC", 0, 1, 3, declines=True), Peer("sD", 0, 1, 1)]
+    silent = Peer("sE", -100, 1, 0, declines=True)
+
+    def last(me: str, connections: int, *, step: float = 0.5) -> float:
+        return choice.last_wait(token, me, connections, [*peers, silent], "sA", 0, step)
+
+    assert choice.wait(token, "sD", [peers[0], peers[1]], "sA", 0) == 0
+    # Everybody's turn is another, and none of these before sD has had its own.
+    assert [last("sC", 3), last("sB", 5)] == [1.0, 1.5]
+    assert last("sB", 2) == 1.0
+    assert last("sC", 3, step=0) == 2 * choice.STEP_SECONDS, "the willing race, the others do not"
+    peers[2] = Peer("sD", 0, 1, 1, declines=True)
+    assert [last("sD", 1), last("sC", 3), last("sB", 5)] == [0.5, 1.0, 1.5], "all decline"
+    assert choice.last_wait(token, "sB", 5, [], "sA", 0) == 0.5
+
+
+def test_what_a_client_does_not_know_is_dropped() -> None:
+    ledger = Ledger()
+    ledger.told("sA", 1, moved(1), 0)
+    assert not ledger.gone(moved(1).token, 0), "somebody has taken it since"
+    assert ledger.gone(moved(1).token, 1)
+    assert not ledger.gone(moved(1).token, 1)
+    assert ledger.told("sA", 1, moved(1), 1), "its owner has it all the same"
+
+
+def test_a_complaint_is_made_once_in_a_while() -> None:
+    now = [0.0]
+    complaints = Complaints(10, lambda: now[0])
+    assert [complaints.due("a"), complaints.due("b"), complaints.due("a")] == [True, True, False]
+    now[0] = 10.0
+    assert complaints.due("a")
 
 
 def test_dead_and_alive() -> None:

@@ -29,7 +29,7 @@ SIZE = 3_000_000
 RATE = 10e6
 
 
-def _knows_members(wedge: Wedge, count: int) -> bool:
+def knows_members(wedge: Wedge, count: int) -> bool:
     return len(wedge.ask(do="status")["members"]) == count
 
 
@@ -41,7 +41,7 @@ def downloading(place: House, *options: str, on: str = "sA sB sC") -> tuple[Down
         place.wedge(server, *options)
     others = len(on.split()) - 1
     for wedge in place.wedges.values():
-        until(partial(_knows_members, wedge, others), "they know each other")
+        until(partial(knows_members, wedge, others), "they know each other")
     download = place.curl("object", OUT / "got")
     download.wait_for(SIZE // 8, PATIENCE_SECONDS)
     for server in on.split()[1:]:

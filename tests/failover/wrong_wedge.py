@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import sys
 from typing import Any
 
-from migrate.failover import http, sockets, standing, taking, wedge
+from migrate.failover import choice, http, sockets, standing, taking, wedge
 from migrate.failover.__main__ import main
 from migrate.failover.mapping import Answer, Begin
 from migrate.failover.state import SoftState
@@ -75,6 +76,27 @@ def untold() -> None:
 def deaf() -> None:
     """Does not give up what is another's now."""
     wedge.Wedge._supersede = lambda self, token, sent, by: True  # type: ignore[method-assign]
+
+
+def eager() -> None:
+    """Never declines."""
+    choice.declines = lambda connections, most, lag, most_lag: False
+
+
+def slow() -> None:
+    """Takes over half a second after its turn."""
+    right = choice.wait
+    choice.wait = lambda *arguments: right(*arguments) + 0.5
+
+
+def dies_as_it_wins() -> None:
+    """Nobody hears that it has won: the number that it asked with is used up."""
+
+    def go_on(self: taking.Taker, owner: str, state: SoftState, taken: Any) -> None:
+        sockets.mind(taken.sock)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    taking.Taker._go_on = go_on  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

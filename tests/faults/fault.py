@@ -23,10 +23,10 @@ Place = tuple[Callable[..., Any], str, str]
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault, planted in the migrated of both hosts."""
+    """One fault, planted in the migrated of all hosts, or in the wedges of all replicas."""
 
     name: str
-    """What migrated does, in words."""
+    """What migrated, or the wedge, does, in words."""
     rule: str
     """The rule of the protocol: what it should do."""
     places: tuple[Place, ...]
@@ -35,5 +35,7 @@ class Fault:
     red: tuple[str, ...]
     """Checks that must be red: beginnings of their names.  Where the fault keeps the run from coming to its end there
     are none: the beginning of what the run itself says then.  " | " stands between what may be said instead."""
+    wedge: str = ""
+    """A mistake of tests/failover/wrong_wedge.py; then there are no `places`."""
     quick: bool = False
     """Part of the test suite; the others are of `python -m tests.faults` only."""

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 
-from scenarios import both_ways, hijack_lab, middlebox, one_move, rapid, reassigned, reassigned_stage
+from scenarios import (
+    both_ways,
+    failover_deaths,
+    failover_requests,
+    failover_stage,
+    failover_wrong,
+    hijack_lab,
+    middlebox,
+    one_move,
+    oscillation,
+    rapid,
+    reassigned,
+    reassigned_stage,
+)
 from scenarios.base import Context
 from scenarios.both_ways_checks import Outcome
+from scenarios.failover_stage import Stage, stage_of
 from scenarios.hijack import BRAKE_BPS, Run
 from scenarios.hijack_checks import Beaten
 from scenarios.hijack_lab import Battlefield
@@ -33,12 +47,17 @@ class Guard:
     """What a run takes, about."""
     patience: float
     patient: tuple[ModuleType, ...]
+    also: Mapping[str, float] = field(default_factory=dict)
+    """Other names that are replaced so."""
 
     def __call__(self, context: Context) -> list[Check]:
         for module in self.patient:
             for name in ("PATIENCE_SECONDS", "PATIENCE"):
                 if hasattr(module, name):
                     setattr(module, name, self.patience)
+            for name, value in self.also.items():
+                if hasattr(module, name):
+                    setattr(module, name, value)
         return self.run(context)
 
 
@@ -68,6 +87,23 @@ def _attacks(context: Context) -> list[Check]:
     return run.checks
 
 
+def _failover(case: Callable[[Stage], list[Check]]) -> Guard:
+    """One case of failover, on a stage of its own."""
+
+    def run(context: Context) -> list[Check]:
+        with stage_of(context) as stage:
+            return case(stage)
+
+    return Guard(run, 20, 12, _FAILOVER, {"STALL_SECONDS": 4})
+
+
+def _oscillation(context: Context) -> list[Check]:
+    """A small object, without losses."""
+    oscillation.PERIODS, oscillation.LOSSES, oscillation.OBJECT_BYTES = (1, None), (0.0,), 900_000
+    return oscillation.OscillationScenario().run(context)
+
+
+_FAILOVER = (failover_stage, failover_deaths, failover_requests, failover_wrong)
 _REASSIGNED = (reassigned, reassigned_stage)
 GUARDS = {
     "mobility": Guard(MobilityScenario().run, 75, 60, (one_move,)),
@@ -79,5 +115,12 @@ GUARDS = {
     "both_ways: singles": Guard(_Singles().run, 20, 20, (both_ways,)),
     "both_ways": Guard(both_ways.BothWaysScenario().run, 70, 40, (both_ways,)),
     "hijack: attacks": Guard(_attacks, 25, 20, (hijack_lab,)),
+    "failover: pronounced by mistake": _failover(failover_wrong.pronounced),
+    "failover: killed": _failover(failover_deaths.killed),
+    "failover: overloaded": _failover(failover_deaths.overloaded),
+    "failover: range": _failover(failover_requests.ranged),
+    "failover: keep-alive": _failover(failover_requests.keep_alive),
+    "failover: another object": _failover(lambda stage: failover_requests.stays(stage, *failover_requests.DIFFERS)),
+    "oscillation": Guard(_oscillation, 35, 8, (oscillation,), {"STALL_SECONDS": 4}),
     "middlebox: behind a NAT": Guard(_BehindNat().run, 60, 0, ()),
 }

@@ -13,10 +13,12 @@ from pathlib import Path
 from scenarios.base import Context
 from scenarios.one import one_line
 from scenarios.programs import Migrated
+from scenarios.replicas import Wedge
 from scenarios.verdict import Check, Invalid, Verdict, overall
 from tests.faults.fault import ITSELF
 from tests.faults.guards import GUARDS
 from tests.faults.planted import VARIABLE
+from tests.faults.table import FAULTS
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,17 @@ def show(guard: str, context: Context) -> Shown:
     return Shown(verdict, reason, red, len(checks), round(time.monotonic() - began, 1))
 
 
+def plant_in_wedges(mistake: str) -> None:
+    """In those that are started from now on; "" for none."""
+    os.environ["WRONG"] = mistake
+    Wedge.MODULE = "tests.failover.wrong_wedge" if mistake else "migrate.failover"
+
+
 def main() -> int:
     guard, fault, result, out = sys.argv[1:]
     os.environ[VARIABLE] = fault
     Migrated.MODULE = "tests.faults.planted"
+    plant_in_wedges(FAULTS[fault].wedge if fault else "")
     place = Path(out)
     place.mkdir(parents=True)
     shown = show(guard, Context(seed=1, profile="paper", ip=4, out=place))

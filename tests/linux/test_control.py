@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from migrate.core import SYN, Segment
+from scenarios.soak import leaks
 from tests.linux import lab, wire
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
@@ -200,6 +201,13 @@ def test_events_in_the_file_and_by_migratectl() -> None:
         follower[True].send_signal(signal.SIGINT)
         assert follower[True].wait(lab.PATIENCE_SECONDS) == 0
         assert follower[True].communicate()[1] == ""
+        # One that is killed is let go at once, and not when there is something to tell.
+        before = leaks.descriptors(daemon.worker)
+        killed = follow(place.one)
+        lab.until(lambda: leaks.descriptors(daemon.worker) == before + 1, "it follows")
+        killed.kill()
+        killed.wait()
+        lab.until(lambda: leaks.descriptors(daemon.worker) == before, "it is let go")
         assert daemon.stop() == 0
         assert follower[False].wait(lab.PATIENCE_SECONDS) == 1
         assert follower[False].communicate()[1] == "migrated has ended\n"

@@ -17,12 +17,15 @@ from tests.topologies.inside import in_sandbox
 OUT = Path("/run/out")  # the sandbox's own tmpfs
 
 
-def chaos(kills: int, wrong: str = "") -> tuple[int, dict[str, Any]]:
-    """A short one, with a wedge that has this mistake: its exit status and result.json."""
+def chaos(kills: int, wrong: str = "", fault: str = "none") -> tuple[int, dict[str, Any]]:
+    """A short one, with a wedge that has this mistake, and a migrated that forgets quickly and has that fault: its exit
+    status and result.json."""
     replica.MSL_SECONDS = 5.0
     downloads.STUCK_SECONDS = 15.0
-    os.environ["WRONG"] = wrong
+    cli.DRAIN_SECONDS = 60.0 if fault == "none" else 15.0
+    os.environ["WRONG"], os.environ["FAULT"] = wrong, fault
     module = ["--module", "tests.failover.wrong_wedge"] if wrong else []
+    module += ["--migrated", "tests.scenarios.soak_faulty"]
     status = cli.main(["--kills", str(kills), "--out", str(OUT), *module])
     return status, json.loads((OUT / "chaos" / "result.json").read_text())
 
@@ -35,6 +38,16 @@ def test_a_short_run_passes() -> None:
     assert counts["kills"] >= 4
     assert counts["connections taken-over"] > 0
     assert counts["downloads that arrived right"] > 0
+    assert result["before"] == result["after"]
+    assert {f"{name}: sockets" for name in ("c1", "c2", "c3", "sA", "sB", "sC", "sD")} <= set(result["after"])
+
+
+@in_sandbox
+def test_what_stays_is_seen() -> None:
+    """Each rebind of a client's migrated keeps a descriptor."""
+    status, result = chaos(4, fault="descriptor")
+    assert (status, result["verdict"]) == (1, "fail")
+    assert "descriptors of the worker" in result["reason"], result["reason"]
 
 
 @in_sandbox
@@ -92,6 +105,14 @@ def judged(one: Download, *, broken: str = "", kills: int = 5, told: tuple[Event
     document = Document(seed=1, kills=5)
     document.judge(broken, {"kills": kills}, 1, 1000, Fates([one], list(told), {"c1": [NAMED]}))
     return document
+
+
+def test_what_is_left_is_a_fault() -> None:
+    document = Document(seed=1, kills=5, before={"c1: sockets": 3, "sA: pins": 9}, after={"c1: sockets": 4, "sA: pins": 9})
+    taken = [Event(10.5, "aa", "taken-over", "from sA", 0)]
+    document.judge("", {"kills": 5}, 1, 1000, Fates([download("right")], taken, {"c1": [NAMED]}))
+    assert document.verdict is Verdict.FAIL
+    assert [check.name for check in document.checks if check.verdict is Verdict.FAIL] == ["c1: sockets"]
 
 
 def test_verdicts() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from analysis.pictures.ladder_svg import ladder_svg
 from analysis.pictures.plot_build import build
 from analysis.pictures.time_sequence import draw_time_sequence, zoom_times, zoom_values
 from analysis.pictures.view import view_of
-from tests.analysis.pictures.failover import failover
+from tests.analysis.pictures.failover import PRELOAD, failover
 
 NAMES = {"10.0.9.1": "cl", "10.0.0.1": "sA", "10.0.0.2": "sB"}
 
@@ -41,7 +42,35 @@ def test_it_is_drawn_without_calling_anything_buffered(tmp_path: Path) -> None:
     draw_time_sequence(failover(), path, names=NAMES)
     words = path.read_text()
     assert "Still from the" in words
+    assert "old server" in words
     assert "Buffered" not in words
+
+
+def test_what_led_to_it_has_its_own_name(tmp_path: Path) -> None:
+    """Nothing has moved: a server was called dead."""
+    stream, path = failover(), tmp_path / "failover.svg"
+    at = [stream.segments[0].time + 0.01]
+    plot = draw_time_sequence(stream, path, moves=at, called="sA pronounced dead", names=NAMES)
+    assert [mark.text for mark in plot.marks] == ["sA pronounced dead", "Migrate SYN from sB"]
+    for drawn in (
+        ladder_text(stream, moves=at, called="sA pronounced dead", names=NAMES, width=140),
+        ladder_svg(stream, moves=at, called="sA pronounced dead", names=NAMES),
+    ):
+        assert "sA pronounced dead" in drawn
+        assert "(old server)" in drawn
+        assert "move" not in drawn.replace("class=\"move\"", "").replace(".move", "")
+
+
+def test_a_stale_number_that_says_something_is_counted_from_na() -> None:
+    """A replica of today begins at Na, which is 0 here; on the wire that is any number."""
+    stream = failover()
+    segments = [
+        replace(one, packet=replace(one.packet, seq=123456789), seq=0) if one.packet.options == (PRELOAD,) else one
+        for one in stream.segments
+    ]
+    text = ladder_text(replace(stream, segments=tuple(segments)), names=NAMES, width=140)
+    assert "S 0:0(0) win 0 <migrate PRELOAD" in " ".join(text.split())
+    assert "123456789" not in text
 
 
 def test_the_ladder_has_a_column_for_each_server() -> None:

@@ -1,0 +1,165 @@
+"""Whom a replica asks, how often and with which numbers: a client that answers, one that is gone or silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from migrate.core import rules
+from migrate.failover import choice, takeover, taking
+from migrate.failover.backend import Backend
+from migrate.failover.ledger import Ledger
+from migrate.failover.messages import Gone, Message
+from migrate.failover.settings import Settings
+from migrate.failover.takeover import Refused, Secrets
+from migrate.failover.taking import Taker
+from tests.failover.test_choice import moved
+
+SENT = 5
+"""Requests that the dead server, and those before it, have made."""
+
+
+@dataclass
+class Desk:
+    """A wedge, as far as a Taker sees it, and a client."""
+
+    monkeypatch: pytest.MonkeyPatch
+    answer: Callable[[], Exception]
+    busy: bool = False
+    ending: bool = False
+    connections: int = 0
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    """Request number and Migrate SYNs of each attempt."""
+    said: list[Message] = field(default_factory=list)
+    events: list[tuple[str, str]] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.settings = Settings("sB", 8080, Backend.parse("unix:/none"), 2, 10, 1, 0, 1)
+        self.ledger = Ledger()
+        self.taker = Taker(self, self.ledger, {})  # type: ignore[arg-type]
+        self.ledger.told("sA", 1, moved(SENT), 0)
+        self.monkeypatch.setattr(Taker, "_check", self._check)
+        self.monkeypatch.setattr(takeover, "take_over", self._take_over)
+        self.monkeypatch.setattr(choice, "STEP_SECONDS", 0.0)
+
+    async def _check(self, state: Any) -> None:
+        """The own backend has the object."""
+
+    async def _take_over(self, secrets: Secrets, client: Any, options: Any, *, tries: int) -> Any:
+        self.asked.append((secrets.sent + 1, tries))
+        raise self.answer()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self.tasks.append(asyncio.ensure_future(work))
+        return self.tasks[-1]
+
+    def event(self, session: None, event: str, cause: str, **more: Any) -> None:
+        self.events.append((event, cause))
+
+    def say(self, message: Message) -> None:
+        self.said.append(message)
+
+    def pronounced(self, **more: bool) -> None:
+        """sA is called dead; to the end of what that leads to."""
+
+        async def all_of_it() -> None:
+            self.taker.pronounced("sA", "the monitor", **more)
+            await asyncio.gather(*self.tasks)
+            self.tasks.clear()
+
+        asyncio.run(all_of_it())
+
+
+def silence() -> Refused:
+    return Refused("no answer", unanswered=True)
+
+
+def rst() -> Refused:
+    return Refused("the client knows of no such connection")
+
+
+def test_a_number_is_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first may have been used up: after one Migrate SYN without an answer the next number is tried, and so on."""
+    desk = Desk(monkeypatch, silence)
+    desk.pronounced()
+    assert desk.asked == [(SENT + 1, 1), (SENT + 2, 2), (SENT + 3, 3)]
+    assert not desk.said
+    assert desk.ledger.entries, "it may be away, and come back"
+
+
+def test_a_silent_client_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the monitor repeats itself; a person is believed, and the numbers go on."""
+    desk = Desk(monkeypatch, silence)
+    for _ in range(5):
+        desk.pronounced()
+    assert len(desk.asked) == 3
+    desk.pronounced(insists=True)
+    assert [number for number, _ in desk.asked[3:]] == [SENT + 4, SENT + 5, SENT + 6]
+    monkeypatch.setattr(taking, "SILENT_SECONDS", 0.0)
+    desk.pronounced()
+    assert [number for number, _ in desk.asked[6:]] == [SENT + 7, SENT + 8, SENT + 9]
+
+
+def test_numbers_stay_where_the_client_takes_them_for_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, silence)
+    for _ in range(20):
+        desk.pronounced(insists=True)
+    numbers = [number for number, _ in desk.asked]
+    assert max(numbers) == SENT + rules.UNANSWERED_MAX
+    assert rules.full_count(max(numbers) & 127, SENT) == max(numbers)
+
+
+def test_a_client_that_is_gone_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its host answers by RST; the others hear of it."""
+    desk = Desk(monkeypatch, rst)
+    for _ in range(3):
+        desk.pronounced()
+    assert desk.asked == [(SENT + 1, 1)]
+    assert desk.said == [Gone(moved(SENT).token, SENT)]
+    assert not desk.ledger.entries
+
+
+def test_whoever_hears_that_a_client_is_gone_does_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, silence)
+
+    async def story() -> None:
+        desk.taker.pronounced("sA", "the monitor")
+        desk.taker.gone(moved(SENT).token, SENT - 1, "sC")
+        assert not desk.tasks[0].cancelling(), "that was before sA had it"
+        desk.taker.gone(moved(SENT).token, SENT, "sC")
+        await asyncio.gather(*desk.tasks, return_exceptions=True)
+
+    asyncio.run(story())
+    assert not desk.asked
+    assert desk.events[-1] == ("lost", "sC was refused: its client is gone")
+
+
+def test_a_busy_member_is_the_last_resort(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, rst, busy=True)
+    desk.pronounced()
+    cause = "the monitor pronounces sA dead; too busy, my turn in 0 s if nobody else takes it"
+    assert desk.events[0] == ("declined", cause)
+    assert desk.asked
+
+
+def test_one_about_to_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, rst, ending=True)
+    desk.pronounced()
+    assert desk.events == [("declined", "the monitor pronounces sA dead; about to end")]
+    assert not desk.asked
+
+
+def test_what_is_over_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(monkeypatch, silence)
+    desk.pronounced()
+    desk.taker.forget()
+    assert desk.taker._asked
+    desk.ledger.drop(moved(SENT).token)
+    desk.taker.forget()
+    assert not desk.taker._asked
+    assert not desk.taker._silent
