@@ -20,7 +20,8 @@ linux = pytest.mark.skipif(os.uname().sysname != "Linux", reason="asks the kerne
 
 def written(path: Path) -> Journal:
     journal = Journal(path)
-    journal.begin("1 2")
+    journal.begin()
+    journal.ports("1 2")
     for index in (0, 2):
         journal.take(index, ORDER, HOLDER, 1)
     journal.phase(2, Phase.REBUILT)
