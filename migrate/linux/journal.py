@@ -12,6 +12,7 @@ import pickle
 import socket
 import stat
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from operator import attrgetter
@@ -69,11 +70,12 @@ class Entry:
 class Story:
     """What the journal tells: None for the port range where no rebind was under way, "" where it has not been touched.
     Entries by the index under which they were taken.  `aside`: sockets that have been bound to a device, if only for a
-    moment."""
+    moment.  `hurried`: scheduling policies of threads, as they were before some may have been changed."""
 
     port_range: str | None
     entries: dict[int, Entry]
     aside: list[Holder]
+    hurried: dict[int, int]
 
 
 class Journal:
@@ -125,6 +127,9 @@ class Journal:
     def aside(self, holders: list[Holder]) -> None:
         self._append(holders)
 
+    def hurried(self, policies: Mapping[int, int]) -> None:
+        self._append(dict(policies))
+
     def image(self, index: int, image: Checkpoint) -> None:
         self._append((index, Phase.IMAGED, image))
 
@@ -141,6 +146,7 @@ class Journal:
         """Everything recorded, by whichever process; what this one records from now on comes behind it."""
         (end,) = _END.unpack(os.pread(self._fd, _END.size, 0))
         at, port_range, entries, aside = _HEADER.size, None, dict[int, Entry](), list[Holder]()
+        hurried: dict[int, int] = {}
         while at < end:
             (length,) = _LENGTH.unpack(os.pread(self._fd, _LENGTH.size, at))
             record = pickle.loads(os.pread(self._fd, length, at + _LENGTH.size))  # our own bytes: see the file's owner
@@ -150,6 +156,8 @@ class Journal:
                     port_range = record
                 case list():
                     aside += record
+                case dict():
+                    hurried |= record
                 case (int() as index, bytes() as old, bytes() as new, rest, where, int() as reuse):
                     order = Order(unpack_tuple(old), unpack_tuple(new), *rest)
                     entries[index] = Entry(order, Holder(*where), reuse)
@@ -157,7 +165,7 @@ class Journal:
                     entries[index].phase = phase
                     entries[index].image = image or entries[index].image
         self._end = end
-        return Story(port_range, entries, aside)
+        return Story(port_range, entries, aside, hurried)
 
 
 def _namespace_cookie() -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrate.core import FourTuple, seq
-from migrate.linux import carryable, ending, orphans, repair, resend
+from migrate.linux import carryable, ending, freezer, orphans, repair, resend
 from migrate.linux.borrow import Holder, borrow
 from migrate.linux.descriptors import Descriptors
 from migrate.linux.freezer import Freezer
@@ -80,8 +80,8 @@ class Rebinder:
         self._journal.begin()
         # Until somebody finishes what begins here, the eBPF side keeps away what it is told to, should that take long.
         self._switchboard.promise(STANDSTILL_SECONDS)
-        self._freezer.freeze()
         try:
+            self._freezer.freeze(note=self._journal.hurried)
             busy = self.descriptors.now({holder.pid for holder in where.values()})
             for index, order in enumerate(orders):
                 try:
@@ -107,6 +107,7 @@ class Rebinder:
             return []
         outcomes: list[Outcome] = []
         try:
+            freezer.restore(story.hurried)
             if story.port_range:
                 put_back(story.port_range)
             self._ports.release(story.aside)
