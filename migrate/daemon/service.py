@@ -39,6 +39,7 @@ from migrate.daemon.effects import Effects
 from migrate.daemon.events import EventLog
 from migrate.daemon.registry import Managed, Registry, identify
 from migrate.linux import addresses, carryable, maps, source_rule
+from migrate.linux.addresses import Interface
 from migrate.linux.beyond import OutOfOrder
 from migrate.linux.journal import Journal
 from migrate.linux.keyring import Keyring
@@ -106,6 +107,7 @@ class Service:
             out_of_order(),
         )
         self._watch = addresses.Watch()
+        self._interfaces: list[Interface] | None = None  # unless they have changed since
         self._attached: set[int] = set()
         self._reports: list[bytes] = []
         self._ring = self._programs.reports(self._reports.append)
@@ -224,7 +226,8 @@ class Service:
     def _addresses_changed(self) -> None:
         """An address that moves is several notices in a row.  A way to the peer is taken as soon as it is seen; that
         there is none is believed a moment later."""
-        self._watch.drain()
+        if self._watch.drain():
+            self._interfaces = None
         if self._look_again is None:
             self._look_again = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._look_settled)
         self._look(settled=False)
@@ -237,7 +240,9 @@ class Service:
         return addresses.usable(self._tables.places(), self._tables.interfaces())
 
     def _look(self, settled: bool) -> None:
-        known = self._tables.interfaces()
+        # To list the interfaces waits for whoever configures one, of any network namespace.
+        known = self._tables.interfaces() if settled or self._interfaces is None else self._interfaces
+        self._interfaces = known
         for interface in known:
             if interface.index not in self._attached and self._programs.attach(interface.index, interface.kind):
                 self._attached.add(interface.index)

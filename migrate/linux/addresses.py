@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from migrate.linux.maps import Address
-from migrate.linux.netlink import Netlink, attributes
+from migrate.linux.netlink import Netlink, attributes, kinds
 
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
 RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE = 0x40, 0x400
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
 IFA_F_TENTATIVE, IFA_F_DADFAILED = 0x40, 0x08
+RTM_NEWLINK, RTM_DELLINK = 16, 17
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE = 18, 22, 26
 RTA_DST, RTA_OIF, RTA_PREFSRC = 1, 4, 7
 LOOPBACK = 1  # number of the loopback interface, in every namespace
@@ -48,17 +49,21 @@ class Watch:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def drain(self) -> None:
-        """Takes the notices that wait."""
+    def drain(self) -> bool:
+        """Takes the notices that wait; false where all of them are of addresses and routes, and none of a link."""
+        links = False
         while True:
             try:
-                if not self._socket.recv(1 << 16):
-                    return
+                notices = self._socket.recv(1 << 16)
+                if not notices:
+                    return links
+                links = links or any(kind in (RTM_NEWLINK, RTM_DELLINK) for kind in kinds(notices))
             except BlockingIOError:
-                return
+                return links
             except OSError as error:
                 if error.errno != errno.ENOBUFS:  # notices were lost, and the look-up that follows makes up for it
                     raise
+                links = True
 
     def close(self) -> None:
         self._socket.close()
