@@ -1,4 +1,5 @@
-"""Programs that do not stand still at once go first until they do, and are then scheduled as they were."""
+"""Who goes first on a busy machine: the daemon, and programs that do not stand still at once until they do, which are
+then scheduled as they were."""
 
 from __future__ import annotations
 
@@ -45,6 +46,16 @@ def threads() -> list[int]:
 
 def scheduled() -> dict[int, tuple[int, int]]:
     return {thread: (os.sched_getscheduler(thread), os.getpriority(os.PRIO_PROCESS, thread)) for thread in threads()}
+
+
+@in_sandbox
+def test_the_daemon_itself_does_not_queue_up_behind_busy_programs() -> None:
+    with lab.lab(on="one") as place:
+        worker = place.daemons["one"].worker
+        assert os.getpriority(os.PRIO_PROCESS, worker) == -20
+        group = Path(f"/proc/{worker}/autogroup")
+        if group.exists():
+            assert group.read_text().endswith("nice -20\n"), "among all, and not only in its session"
 
 
 @in_sandbox
