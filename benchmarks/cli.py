@@ -9,13 +9,13 @@ import platform
 import signal
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any
 
+from analysis.capture import CaptureError
 from analysis.measures import NoMeasure
 from benchmarks.answer_time import AnswerTime
 from benchmarks.failover import TakeOver, WedgeCost
@@ -26,6 +26,7 @@ from benchmarks.resume import Resume
 from benchmarks.setup_rate import SetupRate
 from benchmarks.throughput import Throughput
 from scenarios import needs, ownership
+from scenarios.command import INTERRUPTED, USAGE, Parser, Progress, whole
 from scenarios.display import colourful
 from scenarios.programs import ProgramError
 from topologies import sandbox
@@ -34,23 +35,13 @@ from topologies.nodes import NodeError
 
 MEASUREMENTS: tuple[Measurement, ...] = (Throughput(), SetupRate(), AnswerTime(), InterruptionTime(), Resume(),
                                           WedgeCost(), TakeOver())  # fmt: skip
-NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *(needs.Program(name) for name in ("iperf3", "curl", "tcpdump")),
-         needs.Program("nginx", "nginx-light", ("-v",)))  # fmt: skip
-USAGE = 2
-INTERRUPTED = 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *needs.DOWNLOAD, needs.Program("iperf3"), needs.Program("tcpdump"))
 
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     known = "\n".join(f"  {each.name:14}{each.about}" for each in MEASUREMENTS)
-    made = _Parser(
+    made = Parser(
         prog="python -m benchmarks",
         description="Measures how fast Migrate is, beside plain TCP or in round trips, in a sandbox.",
         epilog=f"measurements:\n{known}\n\nExit status: 0 when all was measured, 1 with --check when a target is "
@@ -60,38 +51,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("names", metavar="NAME", nargs="*", help="what to measure (default: everything)")
     made.add_argument("--json", type=Path, metavar="FILE", default=ownership.ROOT / "out" / "benchmarks.json",
                       help="where to write all numbers (default out/benchmarks.json)")  # fmt: skip
-    made.add_argument("--runs", type=_count, metavar="N", help="pairs of blocks, or moves (default: each its own)")
+    made.add_argument("--runs", type=whole(1), metavar="N", help="pairs of blocks, or moves (default: each its own)")
     made.add_argument("--quick", action="store_true", help="few repetitions: shows that it works, and little else")
     made.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
     return made
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 up")
-    return int(text)
-
-
-class Progress:
-    """One line in a terminal, written over; elsewhere a line for each step."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._live = stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._began = time.monotonic()
-
-    def step(self, text: str) -> None:
-        line = f"{time.monotonic() - self._began:7.1f} s  {text}"
-        if self._live:
-            self._stream.write(f"\r\033[K{line}")
-            self._stream.flush()
-        else:
-            print(line, file=self._stream, flush=True)
-
-    def clear(self) -> None:
-        if self._live:
-            self._stream.write("\r\033[K")
-            self._stream.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,12 +96,12 @@ def _run(chosen: argparse.Namespace) -> int:
             continue
 
         def step(text: str, name: str = each.name) -> None:
-            progress.step(f"{name}: {text}")
+            progress.say(f"{name}: {text}", now=True)
 
         with tempfile.TemporaryDirectory(prefix="migrate-benchmarks-", dir="/var/tmp") as work:
             try:
                 rows += each.measure(Session(Path(work), step, chosen.quick, chosen.runs))
-            except (NotMeasured, NoMeasure, ProgramError, NodeError, CableError) as reason:
+            except (NotMeasured, NoMeasure, CaptureError, ProgramError, NodeError, CableError) as reason:
                 failures.append(Failure(each.name, str(reason)))
             except Exception as error:  # noqa: BLE001  the other measurements are made all the same
                 progress.clear()

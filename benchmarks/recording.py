@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from analysis import pcap
 from analysis.capture import Packet
-from benchmarks import pcap
 from benchmarks.measurement import NotMeasured
 from topologies.nodes import Host
 

@@ -7,11 +7,7 @@ both hosts change their addresses again and again, one after the other and at th
 from __future__ import annotations
 
 import contextlib
-import json
-import re
-import socket
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,23 +18,20 @@ from analysis.checking import find
 from analysis.pictures.ladder import ladder_text
 from analysis.pictures.ladder_svg import ladder_svg
 from analysis.pictures.view import names_of
-from migrate.daemon.control import SOCKET_NAME
-from migrate.linux import sockdiag
 from scenarios import both_ways_checks as judging
 from scenarios import needs
 from scenarios.base import Context, Scenario
-from scenarios.both_ways_checks import FLOWING, IDLE, Moment, Outcome
-from scenarios.programs import Migrated, Nginx, ProgramError, random_file, wait_until_closed
+from scenarios.both_ways_checks import FLOWING, IDLE, Outcome
+from scenarios.both_ways_moves import Moves
+from scenarios.programs import Migrated, Nginx, random_file, wait_until_closed
 from scenarios.sessions import Dialogue, Halves, Redis, Session, Sshd, at, certificate
 from scenarios.verdict import Check, Invalid
 from topologies.both_ends import BothEnds, Changed
 from topologies.capture import CaptureError
 from topologies.measure import LinkNotAsDeclared
-from topologies.nodes import Host
 from topologies.profiles import PROFILES
 
 PATIENCE_SECONDS = 120.0
-_OF_SS = {"ESTABLISHED": "ESTAB", "FIN_WAIT1": "FIN-WAIT-1", "FIN_WAIT2": "FIN-WAIT-2"}
 TLS_NAME = "server.example"
 SINGLE_BYTES = 1_000_000
 BIG_BYTES = 6_000_000
@@ -72,8 +65,7 @@ class BothWaysScenario(Scenario):
     needs = (
         *needs.TOPOLOGY,
         *needs.MIGRATE,
-        needs.Program("curl"),
-        needs.Program("nginx", "nginx-light", ("-v",)),
+        *needs.DOWNLOAD,
         needs.Program("openssl", version_arguments=("version",)),
         needs.Program("ssh", "openssh-client", ("-V",)),
         needs.Program("sshd", "openssh-server", ("-V",)),
@@ -85,7 +77,6 @@ class BothWaysScenario(Scenario):
 
     def run(self, context: Context) -> list[Check]:
         self._context = context
-        self._moments: list[Moment] = []
         self._said = 0
         outcome = self._let_it_happen()
         context.step("reading the captures")
@@ -126,7 +117,8 @@ class BothWaysScenario(Scenario):
                 round_trip = lab.measure()["loc1"].small_round_trip_s
             except LinkNotAsDeclared as cause:
                 raise Invalid(str(cause)) from None
-            self._daemons = [Migrated(host, context.out) for host in (lab.server, lab.mobile)]
+            daemons = [Migrated(host, context.out) for host in (lab.server, lab.mobile)]
+            self._moves = Moves(lab, daemons[0], daemons[1], PATIENCE_SECONDS)
             self._serve()
             captures = lab.capture(context.out)
             outcome = Outcome(round_trip=round_trip)
@@ -143,9 +135,9 @@ class BothWaysScenario(Scenario):
                 raise
             for capture in captures.values():
                 capture.stop()
-            for daemon in self._daemons:
+            for daemon in daemons:
                 daemon.stop()
-        outcome.moments = self._moments
+        outcome.moments = self._moves.moments
         return outcome
 
     def _serve(self) -> None:
@@ -207,17 +199,17 @@ class BothWaysScenario(Scenario):
 
     def _single(self, outcome: Outcome, name: str, session: Session, move: Callable[[], Changed]) -> None:
         """One program, one move in the middle of its transfer."""
-        self._wait_progress([session], SINGLE_BYTES // 4)
-        self._do(name, [session], move)
+        self._moves.wait_progress([session], SINGLE_BYTES // 4)
+        self._moves.do(name, [session], move)
         self._finish(outcome, session)
         wait_until_closed((self._lab.mobile, self._lab.server), PATIENCE_SECONDS)
 
     def _half_closed_alone(self, outcome: Outcome) -> None:
         self._context.step("a half-closed connection whose mobile moves")
         halves = self._start_halves(judging.HALF, PORTS[judging.HALF], 50_000, SINGLE_BYTES)
-        self._wait_states(halves.client.port, "FIN-WAIT-2", "CLOSE-WAIT")
+        self._moves.wait_states(halves.client.port, "FIN-WAIT-2", "CLOSE-WAIT")
         states = {halves.client.port: ("FIN-WAIT-2", "CLOSE-WAIT")}
-        self._do(judging.HALF, [halves.client], self._lab.move_mobile, states)
+        self._moves.do(judging.HALF, [halves.client], self._lab.move_mobile, states)
         self._finish(outcome, halves.client, halves.server)
         wait_until_closed((self._lab.mobile, self._lab.server), PATIENCE_SECONDS)
 
@@ -248,7 +240,7 @@ class BothWaysScenario(Scenario):
         everyone = crowd.sessions
         for what, move in (("the mobile moves", lab.move_mobile), ("the server moves", lab.move_server)):
             context.step(what)
-            self._do(what, everyone, move)
+            self._moves.do(what, everyone, move)
             self._talk(crowd)
             self._progress(crowd)
         context.step("starting two more, in both directions")
@@ -267,13 +259,13 @@ class BothWaysScenario(Scenario):
             ("the server moves, half-closed by the mobile", (first, "FIN-WAIT-2", "CLOSE-WAIT"), lab.move_server),
             ("the server moves, its FIN behind data", (second, "ESTAB", "FIN-WAIT-1"), lab.move_server),
             ("the mobile moves, half-closed by the server", (second, "CLOSE-WAIT", "FIN-WAIT-2"), lab.move_mobile),
-            ("both move at once", None, self._cross),
+            ("both move at once", None, self._moves.cross),
         ):
             context.step(what)
             if until is not None:
-                self._wait_states(*until)
+                self._moves.wait_states(*until)
             wanted = {until[0]: (until[1], until[2])} if until is not None else {}
-            self._do(what, everyone, move, wanted)
+            self._moves.do(what, everyone, move, wanted)
             self._talk(crowd)
             if until is None:
                 self._progress(crowd)
@@ -287,106 +279,8 @@ class BothWaysScenario(Scenario):
             outcome.ports[dialogue.name] = dialogue.port
             outcome.kinds[dialogue.name] = IDLE
 
-    # --- moving -------------------------------------------------------------------------------------------------------
-
-    def _do(
-        self,
-        what: str,
-        sessions: list[Session],
-        move: Callable[[], Changed],
-        wanted: dict[int, tuple[str, str]] | None = None,
-    ) -> None:
-        """One move, in which all these connections take part; what they are doing just before is noted."""
-        for session in sessions:
-            if not session.running:
-                raise Invalid(f"{session.name} was over before the move `{what}`: the move proves nothing for it")
-        states = {port: self._states(port) for port in (session.port for session in sessions)}
-        before = self._migrated()
-        self._taking_part = [session.port for session in sessions]
-        changed = move()
-        self._settle(before, self._taking_part)
-        self._moments.append(Moment(what, changed, states, wanted or {}))
-
-    def _cross(self) -> Changed:
-        before = self._migrated()
-        return self._lab.cross(self._ask_all, lambda: self._settle(before, self._taking_part))
-
-    def _ask_all(self, orders: list[tuple[Host, str]]) -> None:
-        """Tells the daemon of each host to move everything to an address, all of them at the same moment."""
-        with contextlib.ExitStack() as opened:
-            asked = []
-            for host, address in orders:
-                with host.entered():  # an abstract name is its namespace's
-                    sock = opened.enter_context(socket.socket(socket.AF_UNIX))
-                    sock.connect(SOCKET_NAME)
-                sock.settimeout(PATIENCE_SECONDS)
-                asked.append((sock, json.dumps({"do": "migrate", "to": address}).encode() + b"\n"))
-            for sock, request in asked:
-                sock.sendall(request)
-            for sock, _ in asked:
-                answer = json.loads(opened.enter_context(sock.makefile()).readline())
-                if wrong := [one for one in answer.get("result", [answer]) if one.get("result") != "under way"]:
-                    raise ProgramError(f"migrated does not move a connection: {wrong[0]}")
-
-    def _migrated(self) -> dict[tuple[str, int], int]:
-        """How often each connection has moved, by host and the server's port."""
-        found: dict[tuple[str, int], int] = {}
-        for daemon, host in zip(self._daemons, ("server", "mobile"), strict=True):
-            for line in daemon.events.read_text().splitlines():
-                event = json.loads(line)
-                if event["event"] == "migrated":
-                    key = host, event["local_port"] if host == "server" else event["remote_port"]
-                    found[key] = found.get(key, 0) + 1
-        return found
-
-    def _settle(self, before: dict[tuple[str, int], int], ports: list[int]) -> None:
-        """Until each connection has moved at both ends; raises `ProgramError` otherwise."""
-        end = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            now = self._migrated()
-            late = [(h, p) for h in ("server", "mobile") for p in ports if now.get((h, p), 0) <= before.get((h, p), 0)]
-            if not late:
-                return
-            if time.monotonic() > end:
-                raise ProgramError(f"connections have not moved within {PATIENCE_SECONDS:.0f} s: {late}")
-            time.sleep(0.02)
-
-    # --- looking ------------------------------------------------------------------------------------------------------
-
-    def _states(self, port: int) -> tuple[str, str]:
-        """TCP's state at the mobile and at the server, as ss names it; "" where there is no such connection."""
-        found = []
-        for host, end in ((self._lab.mobile, "remote_port"), (self._lab.server, "local_port")):
-            with host.entered():
-                states = [one.state for one in sockdiag.tcp_sockets() if getattr(one.tuple, end) == port]
-            name = sockdiag.STATE_NAMES[states[0]] if states else ""
-            found.append(_OF_SS.get(name, name.replace("_", "-")))
-        return found[0], found[1]
-
-    def _wait_states(self, port: int, mobile: str, server: str) -> None:
-        end, before = time.monotonic() + PATIENCE_SECONDS, ("", "")
-        while (states := self._states(port)) != (mobile, server):
-            if time.monotonic() > end or (before != states == ("", "")):
-                raise Invalid(f"the connection to port {port} was never {mobile} and {server}, now it is {states}")
-            before = states
-            time.sleep(0.005)
-
-    def _wait_progress(self, sessions: list[Session], more: int) -> None:
-        """Until each has carried so many bytes more."""
-        start = {one.port: self._carried(one.port) for one in sessions}
-        end = time.monotonic() + PATIENCE_SECONDS
-        while late := [one for one in sessions if one.running and self._carried(one.port) < start[one.port] + more]:
-            if time.monotonic() > end:
-                raise Invalid(f"{late[0].name} does not come forward")
-            time.sleep(0.01)
-
-    def _carried(self, port: int) -> int:
-        """Bytes of both directions since the last move, as the server's TCP counts them."""
-        said = self._lab.server.run(["ss", "-Htin", "state", "connected", "sport", "=", f":{port}"]).stdout
-        return sum(int(count) for count in re.findall(r"bytes_(?:acked|received):(\d+)", said))
-
     def _progress(self, crowd: Crowd) -> None:
-        self._wait_progress([*crowd.flowing, *(one.client for one in crowd.halves)], PROGRESS_BYTES)
+        self._moves.wait_progress([*crowd.flowing, *(one.client for one in crowd.halves)], PROGRESS_BYTES)
 
     def _talk(self, crowd: Crowd) -> None:
         """Both sessions answer: a computation, and the next number."""

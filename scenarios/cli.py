@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scenarios import display, registry
 from scenarios.base import Scenario
-from scenarios.command import USAGE, Parser
+from scenarios.command import INTERRUPTED, USAGE, Parser, positive, whole
 from scenarios.display import Display
 from scenarios.needs import FEATURES, Need
 from scenarios.ownership import ROOT, give_back
@@ -20,7 +20,6 @@ from scenarios.runner import SANDBOX, Runner
 from scenarios.variants import BadChoice, Variant, choose, prepare
 from scenarios.verdict import Verdict
 
-INTERRUPTED = 130
 DEFAULT_SEED = 1
 
 
@@ -34,38 +33,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("names", metavar="NAME", nargs="*", help="the scenarios to run; all of them if none is named")
     made.add_argument("--list", action="store_true", help="say which scenarios there are")
     made.add_argument("--check", action="store_true", help="say which kernel features this machine has")
-    made.add_argument("--seed", type=_seed, default=DEFAULT_SEED, help="of the losses (default %(default)s)")
+    made.add_argument("--seed", type=whole(0), default=DEFAULT_SEED, help="of the losses (default %(default)s)")
     made.add_argument("--profile", help="paper, modern or all (default: the scenario's first)")
     made.add_argument("--ip", choices=("4", "6", "all"), help="IP version (default: the scenario's first)")
     made.add_argument("--out", type=Path, default=ROOT / "out", help="directory of the results (default out)")
-    made.add_argument("--jobs", type=_count, default=max(2, os.cpu_count() or 2), help="runs at a time (%(default)s)")
-    made.add_argument("--timeout", type=_seconds, help="seconds that a run may take (default: the scenario's)")
+    made.add_argument("--jobs", type=whole(1), default=max(2, os.cpu_count() or 2), help="runs at a time (%(default)s)")
+    made.add_argument(
+        "--timeout", type=positive("seconds"), help="seconds that a run may take (default: the scenario's)"
+    )
     made.add_argument("--package", default=registry.PACKAGE, help=argparse.SUPPRESS)
     return made
-
-
-def _seed(text: str) -> int:
-    return _number(text, 0)
-
-
-def _count(text: str) -> int:
-    return _number(text, 1)
-
-
-def _number(text: str, least: int) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from {least} up")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds")
-    return seconds
 
 
 def main(arguments: Sequence[str] | None = None, launcher: Sequence[str] = SANDBOX) -> int:

@@ -14,8 +14,7 @@ class FailoverScenario(Scenario):
     needs = (
         *needs.TOPOLOGY,
         *needs.MIGRATE,
-        needs.Program("curl"),
-        needs.Program("nginx", "nginx-light", ("-v",)),
+        *needs.DOWNLOAD,
         needs.Program("tshark"),
     )
 

@@ -31,8 +31,7 @@ class HijackScenario(Scenario):
     needs = (
         *needs.TOPOLOGY,
         *needs.MIGRATE,
-        needs.Program("curl"),
-        needs.Program("nginx", "nginx-light", ("-v",)),
+        *needs.DOWNLOAD,
         needs.Program("nft", "nftables"),
     )
     alone: ClassVar[bool] = True

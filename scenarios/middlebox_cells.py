@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path as File
 
-from benchmarks import pcap
+from analysis import pcap
 from scenarios.middlebox_boxes import Box, switch_off, switch_on
 from scenarios.middlebox_evidence import FILE, Ending, Finding, Flight, flight, judge, view
 from scenarios.programs import Download, Nginx, ProgramError, checksum

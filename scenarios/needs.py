@@ -126,6 +126,9 @@ TOPOLOGY: tuple[Need, ...] = (
 )
 """What any topology with an impaired link needs."""
 
+DOWNLOAD: tuple[Need, ...] = (Program("curl"), Program("nginx", "nginx-light", ("-v",)))
+"""What most scenarios move: a client and its server."""
+
 
 def missing(needs: Sequence[Need]) -> list[str]:
     """Sentences about those that are not there."""

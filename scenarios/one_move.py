@@ -31,8 +31,7 @@ PATIENCE_SECONDS = 240.0
 NEEDS = (
     *needs.TOPOLOGY,
     *needs.MIGRATE,
-    needs.Program("curl"),
-    needs.Program("nginx", "nginx-light", ("-v",)),
+    *needs.DOWNLOAD,
     needs.Program("tshark"),
 )
 CAPTURES = {"mobile": ("loc1.pcap", "loc2.pcap"), "server": ("server.pcap",)}

@@ -120,8 +120,7 @@ class Rapid(Scenario):
     needs = (
         *needs.TOPOLOGY,
         *needs.MIGRATE,
-        needs.Program("curl"),
-        needs.Program("nginx", "nginx-light", ("-v",)),
+        *needs.DOWNLOAD,
         needs.Program("tshark"),
     )
 

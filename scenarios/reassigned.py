@@ -54,8 +54,7 @@ class ReassignedScenario(Scenario):
     needs = (
         *needs.TOPOLOGY,
         *needs.MIGRATE,
-        needs.Program("curl"),
-        needs.Program("nginx", "nginx-light", ("-v",)),
+        *needs.DOWNLOAD,
         needs.Program("tshark"),
     )
 

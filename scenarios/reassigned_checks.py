@@ -228,9 +228,7 @@ def newcomer(seen: Newcomer, judged: Mapping[str, Judgement], at_server: Sequenc
         checks.append(Check.equal(f"newcomer: SHA-256 of the file received, {name}", outcome.wanted, outcome.got))
     mobile, same, other = (judged[name].stream for name in ("object", "same-port", "other-port"))
     opened = [one.epochs[0].initiator.port for one in (same, other)]
-    waiting = [
-        one for one in at_server if one.time > seen.waiting.time and (one.src, one.sport) == seen.waiting.local
-    ]
+    waiting = [one for one in at_server if one.time > seen.waiting.time and (one.src, one.sport) == seen.waiting.local]
     begun = min((one.time for one in at_server if _answers_syn(one) and (one.dst, one.dport) == (old, seen.port)
                  and one.time > seen.lost_at), default=0.0)  # fmt: skip
     to_waiting = [one for one in waiting if (one.dst, one.dport) == (old, seen.port) and one.time < begun]

@@ -147,9 +147,7 @@ def _only(streams: list[Stream], where: str) -> Stream:
     return streams[0]
 
 
-def _judge(
-    out: Path, name: str, one: Stream, round_trip: float, where: str, hosts: tuple[str, str]
-) -> Judgement:
+def _judge(out: Path, name: str, one: Stream, round_trip: float, where: str, hosts: tuple[str, str]) -> Judgement:
     """`hosts`: whose the addresses of the connection's first 4-tuple are; an initiator that moved is the mobile."""
     expected = diagram.load(find(name))
     judgement = diagram.check(expected, one, round_trip)

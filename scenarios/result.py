@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,7 @@ class Result:
 
     def write(self, directory: Path) -> None:
         """Writes `result.json` whole or not at all."""
-        partial = directory / (FILE + ".part")
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        partial.replace(directory / FILE)
+        _write(directory, self)
 
     @classmethod
     def read(cls, directory: Path) -> Result:
@@ -63,6 +62,33 @@ class Result:
         data["checks"] = [Check(**{**check, "verdict": Verdict(check["verdict"])}) for check in data["checks"]]
         data["reported"] = [Reported(**entry) for entry in data["reported"]]
         return cls(**data)
+
+
+@dataclass(kw_only=True)
+class Document:
+    """What the result.json of every command has that is no scenario and fills it in as it runs.  Until it is judged, it
+    has failed."""
+
+    scenario: str
+    seed: int
+    started: str = field(default_factory=lambda: datetime.now().astimezone().isoformat(timespec="milliseconds"))
+    verdict: Verdict = Verdict.FAIL
+    reason: str = ""
+    wall_seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    reported: list[Reported] = field(default_factory=list)
+    kernel: str = field(default_factory=platform.release)
+
+    def write(self, directory: Path) -> None:
+        """Writes `result.json` whole or not at all."""
+        _write(directory, self)
+
+
+def _write(directory: Path, content: Result | Document) -> None:
+    partial = directory / (FILE + ".part")
+    partial.write_text(json.dumps(asdict(content), indent=2) + "\n")
+    partial.replace(directory / FILE)
 
 
 _VALUE = (str, int, float, bool, type(None))

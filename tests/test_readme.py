@@ -76,6 +76,17 @@ def test_paths_exist(page: Path) -> None:
     assert not [path for path in named if not (ROOT / path).exists()]
 
 
+def test_pages_that_the_code_names_exist() -> None:
+    pages = {page.name for page in PAGES}
+    code = [
+        path for folder in PLACES for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".c", ".h", ".sh"}
+    ]
+    assert len(code) > 400
+    assert not [
+        (path.name, word) for path in code for word in re.findall(r"\b\w+\.md\b", path.read_text()) if word not in pages
+    ]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_are_known(page: Path) -> None:
     found = commands(page)

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from topologies.links import Cable, CableLink, Veth
-from topologies.network import LabTopo, Network
+from topologies.network import LabTopo, Network, Topology
 from topologies.nodes import Host, Router
 from topologies.profiles import PROFILES, Profile, apply
 
@@ -83,7 +82,7 @@ class BoxesTopo(LabTopo):
             self.link(name, "server", Veth(), (f"{name}-out", f"server-{name}"))
 
 
-class Boxes:
+class Boxes(Topology):
     """The running topology, both hosts at .2 everywhere; a context manager. Must run in a sandbox."""
 
     def __init__(
@@ -164,15 +163,3 @@ class Boxes:
                 metrics = " ".join(f"{key} {value}" for key, value in self.metrics.items())
                 lines.append(f"route replace {path.net(side)} dev {device} {metrics}")
         self._hosts[side].ip_batch(path.version, lines)
-
-    def stop(self) -> None:
-        """Take everything down. Idempotent."""
-        self.network.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

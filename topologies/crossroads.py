@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from topologies import shaping
 from topologies.links import Cable, Veth
 from topologies.mobility import Location, Move
-from topologies.network import LabTopo, Network
+from topologies.network import LabTopo, Network, Topology
 from topologies.nodes import BaseStation, Host, NodeError, Router
 from topologies.profiles import PROFILES, Profile, ProfileName, apply
 
@@ -58,7 +57,7 @@ class CrossroadsTopo(LabTopo):
         self.link("base", "attacker", CAFE_LINE, ("base-slow", "attacker-slow"))
 
 
-class Crossroads:
+class Crossroads(Topology):
     """The running topology, with the mobile at location 1; a context manager. Must run in a sandbox."""
 
     def __init__(self, *, ip: Literal[4, 6] = 4, profile: ProfileName | Profile = "paper") -> None:
@@ -184,15 +183,3 @@ class Crossroads:
                 shaping.set_rate(self.base, name, rate_bps)
             else:
                 self.base.run(["tc", "qdisc", "delete", "dev", name, "root"], daemon=True)
-
-    def stop(self) -> None:
-        """Take everything down. Idempotent."""
-        self.network.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

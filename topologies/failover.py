@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from topologies.capture import SNAP_BYTES, Capture
 from topologies.links import Cable, CableLink, Veth
 from topologies.measure import Declared, Measured, measure
-from topologies.network import LabTopo, Network
+from topologies.network import LabTopo, Network, Topology
 from topologies.nodes import Host, NodeError, Router
 from topologies.profiles import PROFILES, Profile, ProfileName, apply
 from topologies.shaping import has_tbf
@@ -45,7 +44,7 @@ class FailoverTopo(LabTopo):
             self.link("router", name, spec, (f"router-{name}", f"{name}-eth0"))
 
 
-class Failover:
+class Failover(Topology):
     """The running topology; a context manager. Must run in a sandbox."""
 
     def __init__(
@@ -138,15 +137,3 @@ class Failover:
         return {
             name: self.hosts[name].capture(f"{name}-eth0", directory / f"{name}.pcap", snap_bytes) for name in names
         }
-
-    def stop(self) -> None:
-        """Take everything down. Idempotent."""
-        self.network.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

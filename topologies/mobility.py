@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from topologies.capture import Capture
 from topologies.links import Cable, CableLink, Veth
 from topologies.measure import Declared, Measured, measure
-from topologies.network import LabTopo, Network
+from topologies.network import LabTopo, Network, Topology
 from topologies.nodes import BaseStation, Host, NodeError
 from topologies.profiles import PROFILES, Profile, ProfileName, apply
 from topologies.shaping import has_tbf
@@ -69,7 +68,7 @@ class MobilityTopo(LabTopo):
             self.link("base", "mobile", modem, (f"base-{place}", f"mobile-{place}"))
 
 
-class Mobility:
+class Mobility(Topology):
     """The running topology, with the mobile at location 1; a context manager. Must run in a sandbox."""
 
     topo: ClassVar[type[MobilityTopo]] = MobilityTopo
@@ -223,15 +222,3 @@ class Mobility:
         """Hosts and interfaces at which to capture, by the name of the capture."""
         points = {"server": (self.server, "server-eth0")}
         return points | {place.name: (self.mobile, place.mobile_interface) for place in self.locations.values()}
-
-    def stop(self) -> None:
-        """Take everything down. Idempotent."""
-        self.network.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -24,7 +24,22 @@ class LabTopo(Topo):
         self.addLink(node1, node2, cls=link_class(spec), spec=spec, **named)
 
 
-class Network:
+class _Standing:
+    """What is taken down at the end of a `with` block."""
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class Network(_Standing):
     """The nodes and links of a topology, built; as a context manager it is taken down at the end of the block."""
 
     def __init__(self, topo: Topo) -> None:
@@ -57,13 +72,15 @@ class Network:
             self.nodes.clear()
             self.links.clear()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+class Topology(_Standing):
+    """A topology whose nodes and links are in `network`; a context manager like it."""
+
+    network: Network
+
+    def stop(self) -> None:
+        """Take everything down. Idempotent."""
+        self.network.stop()
 
 
 _MININETS_OWN = ("node1", "node2", "port1", "port2")

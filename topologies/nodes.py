@@ -214,6 +214,7 @@ class Host(Node):
         """
         with contextlib.ExitStack() as ending:
             ending.callback(self._end_shell)
+            ending.callback(self._end_connections)
             ending.callback(self._end_programs)
             for capture in self._captures:
                 ending.callback(capture.stop)
@@ -226,6 +227,16 @@ class Host(Node):
         for process in self._running:
             process.wait()
         self._running.clear()
+
+    def _end_connections(self) -> None:
+        """Connections whose program has gone still wait for their peer, for minutes.
+
+        Through the route of the last packet that they got they may hold the interface that it came by, and whoever
+        removes that interface would wait with them. A kernel without INET_DIAG_DESTROY leaves them.
+        """
+        if self.shell and self.shell.poll() is None:
+            with self.entered():
+                subprocess.run(["ss", "--kill", "--tcp", "--all"], stdout=subprocess.DEVNULL, check=True)
 
     def _end_shell(self) -> None:
         if self.shell and self.shell.poll() is None:

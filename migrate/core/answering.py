@@ -189,8 +189,8 @@ def _wait(c: Record, cause: str) -> list[Action]:
     return [
         Disarm(Timer.RETRANSMIT),
         Mute(c.tuple, Direction.OUT),
-        Arm(Timer.TWO_MSL, 2 * c.msl),
         Report(Notice.WAITING, cause),
+        Arm(Timer.TWO_MSL, 2 * c.msl),  # after the report: what is counted from its time is at least that long
     ]
 
 

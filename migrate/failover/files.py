@@ -10,7 +10,7 @@ import urllib.parse
 from dataclasses import dataclass
 
 from migrate.failover.http import LONGEST, Head
-from migrate.failover.mapping import NO_DIGEST, Answer, Begin, Differs, NotMappable
+from migrate.failover.mapping import NO_DIGEST, Answer, Begin, Differs, Nothing, NotMappable
 
 LONGEST_NAME = 1024
 
@@ -23,10 +23,7 @@ class _Fetch:
     only_probe: bool = False
 
     def begin(self, received: bytes) -> Begin | None:
-        try:
-            head = Head.parse(received)
-        except NotMappable as error:
-            raise Differs(str(error)) from error
+        head = Head.expected(received)
         if head is None:
             return None
         answer = self._answer(head)
@@ -51,15 +48,6 @@ class _Fetch:
         return Answer(0, NO_DIGEST, 0, head.validator, 0, total, total, closes=True, reason=reason)
 
 
-@dataclass(frozen=True, slots=True)
-class _Nothing:
-    known: Answer
-    ask: bytes = b""
-
-    def begin(self, received: bytes) -> Begin | None:
-        return Begin(self.known, 0, b"", 0)
-
-
 class Files:
     """The mapper of a plain file stream."""
 
@@ -72,7 +60,7 @@ class Files:
             raise NotMappable("it is no file's name")
         return end + 1 if end >= 0 else None
 
-    def plan(self, request: bytes, answer: Answer | None, position: int) -> _Fetch | _Nothing:
+    def plan(self, request: bytes, answer: Answer | None, position: int) -> _Fetch | Nothing:
         if answer is None and position:
             raise Differs("the client has bytes of a file of which nothing is known here")
         if answer is not None and position:
@@ -81,7 +69,7 @@ class Files:
             if position > answer.length:
                 raise Differs(f"the client is at byte {position} of a file of {answer.length}")
         if answer is not None and position == answer.length:
-            return _Nothing(answer)
+            return Nothing(answer)
         return _Fetch(_get(request, b"GET", position), answer, position)
 
     def probe(self, request: bytes, answer: Answer | None) -> _Fetch:

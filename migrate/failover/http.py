@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, replace
 from email.utils import formatdate, parsedate
 
-from migrate.failover.mapping import DIGEST_BYTES, NO_DIGEST, Answer, Begin, Differs, NotMappable
+from migrate.failover.mapping import DIGEST_BYTES, NO_DIGEST, Answer, Begin, Differs, Nothing, NotMappable
 
 MOST_HEAD = 16_384
 SMALL = 16_384
@@ -68,6 +68,14 @@ class Head:
         if first is None:
             raise NotMappable("the backend's answer is not HTTP/1")
         return cls(int(first[2]), len(head), dict(_fields(head, first.end())), first[1] == b"0")
+
+    @classmethod
+    def expected(cls, received: bytes) -> Head | None:
+        """The same within an answer whose front the client has.  Raises `Differs`."""
+        try:
+            return cls.parse(received)
+        except NotMappable as error:
+            raise Differs(str(error)) from error
 
     @property
     def content_length(self) -> int | None:
@@ -180,27 +188,13 @@ class _Rest:
     count: int
 
     def begin(self, received: bytes) -> Begin | None:
-        try:
-            head = Head.parse(received)
-        except NotMappable as error:
-            raise Differs(str(error)) from error
+        head = Head.expected(received)
         if head is None:
             return None
         _check(head, self.known, 206)
         if head.span != (self.start, self.start + self.count - 1, self.known.total):
             raise Differs(f"the backend gives another range than bytes {self.start} and on of {self.known.total}")
         return Begin(self.known, head.length, b"", self.count)
-
-
-@dataclass(frozen=True, slots=True)
-class _Nothing:
-    """The client has all of it."""
-
-    known: Answer
-    ask: bytes = b""
-
-    def begin(self, received: bytes) -> Begin | None:
-        return Begin(self.known, 0, b"", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +205,7 @@ class _Probe:
     known: Answer | None
 
     def begin(self, received: bytes) -> Begin | None:
-        try:
-            head = Head.parse(received)
-        except NotMappable as error:
-            raise Differs(str(error)) from error
+        head = Head.expected(received)
         if head is None:
             return None
         if self.known is not None:
@@ -267,7 +258,7 @@ class Http:
                 raise NotMappable(f"a request with {name.decode()}")
         return end + 4
 
-    def plan(self, request: bytes, answer: Answer | None, position: int) -> _Whole | _Rest | _Nothing:
+    def plan(self, request: bytes, answer: Answer | None, position: int) -> _Whole | _Rest | Nothing:
         if answer is None or position == 0:
             if position:
                 raise Differs("the client has bytes of an answer of which nothing is known here")
@@ -275,7 +266,7 @@ class Http:
         if answer.reason:
             raise Differs(answer.reason)
         if position == answer.end:
-            return _Nothing(answer)
+            return Nothing(answer)
         if not 0 < position < answer.end:
             raise Differs(f"the client is at byte {position} of an answer of {answer.end}")
         if position < answer.head_length:

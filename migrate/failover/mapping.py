@@ -79,6 +79,17 @@ class Plan(Protocol):
         """What to do, given the backend's first bytes; None while they are too few.  Raises `Differs`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """The plan where the client has all of the answer."""
+
+    known: Answer
+    ask: bytes = b""
+
+    def begin(self, received: bytes) -> Begin | None:
+        return Begin(self.known, 0, b"", 0)
+
+
 class Mapper(Protocol):
     """An application.  `number` names it in soft state."""
 

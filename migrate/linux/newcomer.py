@@ -22,7 +22,7 @@ _UNSCALED_WINDOW = 65535
 class Terms:
     """What the first handshake negotiated: bytes of a segment without options; by how many bits the peer's windows and
     our own are shifted, None without window scaling; and selective acknowledgements.  Never timestamps: they would be
-    another machine's (protocol.md, Preload)."""
+    another machine's."""
 
     mss: int
     snd_wscale: int | None

@@ -7,7 +7,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from random import Random
 
@@ -18,14 +17,11 @@ from scenarios.chaos.replica import MSL_SECONDS, REPLICAS, Broken
 from scenarios.chaos.report import Document
 from scenarios.chaos.stage import Stage
 from scenarios.chaos.strikes import Strikes
-from scenarios.command import USAGE, Parser, Progress, emptied, outside
+from scenarios.command import Parser, Progress, carry_out, whole
 from scenarios.programs import ProgramError
 from scenarios.verdict import Verdict
 
-NEEDS = (
-    *needs.TOPOLOGY, *needs.MIGRATE, needs.Program("curl"), needs.Program("nginx", "nginx-light", ("-v",)),
-)  # fmt: skip
-INTERRUPTED = 130
+NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *needs.DOWNLOAD)
 PAUSE_SECONDS = 0.002
 END_SECONDS = 2 * MSL_SECONDS + 60.0
 """After the last strike: those whose server nobody has heard of wait for 2MSL."""
@@ -40,36 +36,22 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 if all held, 1 if something did not or nothing was proved, 2 for a mistake in the "
         "command.  The counts are in OUT/chaos/result.json.",
     )
-    made.add_argument("--kills", type=_number, default=300, help="how many, of replicas with clients (%(default)s)")
+    made.add_argument("--kills", type=whole(1), default=300, help="how many, of replicas with clients (%(default)s)")
     made.add_argument("--seed", type=int, default=1, help="of downloads and strikes (default %(default)s)")
     made.add_argument("--out", type=Path, default=ownership.ROOT / "out", help="directory of the results (default out)")
     made.add_argument("--module", default="migrate.failover", help=argparse.SUPPRESS)
     return made
 
 
-def _number(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of kills")
-    return int(text)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carries out the command; the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = parser().parse_args(given)
-    status = outside("chaos", NEEDS, chosen.out, given)
-    if status is not None:
-        return status
-    out = (chosen.out / "chaos").resolve()
-    if not emptied("chaos", "a run", out):
-        return USAGE
-    document = Document(chosen.seed, chosen.kills, datetime.now().astimezone().isoformat(timespec="milliseconds"))
+    return carry_out(parser(), arguments, NEEDS, "a run", _run)
+
+
+def _run(chosen: argparse.Namespace, out: Path) -> int:
+    document = Document(seed=chosen.seed, kills=chosen.kills)
     document.write(out)  # so that this directory is known for what it is, however the run ends
-    try:
-        return Chaos(out, document, chosen.module).run()
-    except KeyboardInterrupt:
-        print("\nrun_all.sh chaos: interrupted; it was not judged", file=sys.stderr)
-        return INTERRUPTED
+    return Chaos(out, document, chosen.module).run()
 
 
 class Chaos:

@@ -196,5 +196,3 @@ class Downloads:
                     f"{'all right' if right else 'wrong ones'}"
                 )
         return ""
-
-

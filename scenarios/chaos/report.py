@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
+from scenarios import result
 from scenarios.chaos.fates import STALL_SECONDS, Fates
-from scenarios.result import FILE, Reported
+from scenarios.result import Reported
 from scenarios.verdict import Check, Verdict, overall
 
 
-@dataclass
-class Document:
+@dataclass(kw_only=True)
+class Document(result.Document):
     """result.json of chaos."""
 
-    seed: int
+    scenario: str = "chaos"
     kills: int
     """So many were asked for."""
-    started: str
-    verdict: Verdict = Verdict.FAIL
-    reason: str = ""
-    wall_seconds: float = 0.0
-    counts: dict[str, int] = field(default_factory=dict)
-    checks: list[Check] = field(default_factory=list)
-    reported: list[Reported] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     """A sentence for each download that did not end as it may."""
     stalls: list[str] = field(default_factory=list)
     """And for each that arrived after a long pause."""
-    kernel: str = field(default_factory=platform.release)
-
-    def write(self, directory: Path) -> None:
-        """Whole or not at all."""
-        partial = directory / (FILE + ".part")
-        partial.write_text(json.dumps({"scenario": "chaos", **asdict(self)}, indent=2) + "\n")
-        partial.replace(directory / FILE)
 
     def judge(self, broken: str, struck: Mapping[str, int], started: int, total_bytes: int, fates: Fates) -> None:
         """Fills in the checks and the verdict; `broken`: what did not hold, "" if all did."""

@@ -8,12 +8,11 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from random import Random
 
 from scenarios import needs, ownership
-from scenarios.command import USAGE, Parser, Progress, emptied, outside
+from scenarios.command import Parser, Progress, carry_out, positive
 from scenarios.programs import ProgramError, wait_until_closed
 from scenarios.soak import leaks
 from scenarios.soak.report import Document
@@ -23,11 +22,10 @@ from scenarios.soak.walk import Walk
 from scenarios.verdict import Verdict
 
 NEEDS = (
-    *needs.TOPOLOGY, *needs.MIGRATE, needs.Program("curl"), needs.Program("nginx", "nginx-light", ("-v",)),
-    needs.Program("openssl"), needs.Program("ssh", "openssh-client", ("-V",)),
-    needs.Program("sshd", "openssh-server", ("-V",)), needs.Program("scp", "openssh-client", ("-V",)),
+    *needs.TOPOLOGY, *needs.MIGRATE, *needs.DOWNLOAD, needs.Program("openssl"),
+    *(needs.Program(name, "openssh-client", ("-V",)) for name in ("ssh", "scp")),
+    needs.Program("sshd", "openssh-server", ("-V",)),
 )  # fmt: skip
-INTERRUPTED = 130
 CYCLE_SECONDS = 300.0
 """In one cycle the mobile's daemon is killed, in the next the server's: the other one lives long enough for memory that
 grows to be told from what a young process fills."""
@@ -44,40 +42,24 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 if all held, 1 if something did not or nothing was proved, 2 for a mistake in the "
         "command.  The counts are in OUT/soak/result.json.",
     )
-    made.add_argument("--minutes", type=_minutes, default=10.0, help="how long, without its end (%(default)g)")
+    made.add_argument(
+        "--minutes", type=positive("minutes"), default=10.0, help="how long, without its end (%(default)g)"
+    )
     made.add_argument("--seed", type=int, default=1, help="of losses, moves and kills (default %(default)s)")
     made.add_argument("--out", type=Path, default=ownership.ROOT / "out", help="directory of the results (default out)")
     made.add_argument("--module", default="migrate.migrated", help=argparse.SUPPRESS)
     return made
 
 
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = -1.0
-    if not 0 < minutes < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes")
-    return minutes
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carries out the command; the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = parser().parse_args(given)
-    status = outside("soak", NEEDS, chosen.out, given)
-    if status is not None:
-        return status
-    out = (chosen.out / "soak").resolve()
-    if not emptied("soak", "a soak", out):
-        return USAGE
-    document = Document(chosen.seed, chosen.minutes, datetime.now().astimezone().isoformat(timespec="milliseconds"))
+    return carry_out(parser(), arguments, NEEDS, "a soak", _run)
+
+
+def _run(chosen: argparse.Namespace, out: Path) -> int:
+    document = Document(seed=chosen.seed, minutes=chosen.minutes)
     document.write(out)  # so that this directory is known for what it is, however the run ends
-    try:
-        return Soak(out, document, chosen.module).run()
-    except KeyboardInterrupt:
-        print("\nrun_all.sh soak: interrupted; it was not judged", file=sys.stderr)
-        return INTERRUPTED
+    return Soak(out, document, chosen.module).run()
 
 
 class Soak:

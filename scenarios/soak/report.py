@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import platform
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from scenarios.result import FILE, Reported
+from scenarios import result
+from scenarios.result import Reported
 from scenarios.soak.leaks import Growth, Snapshot
 from scenarios.soak.transfers import Totals
 from scenarios.verdict import Check, Verdict, overall
@@ -19,28 +17,14 @@ MEMORY_PER_HOUR = 12e6
 for each move, would be a hundred times as much."""
 
 
-@dataclass
-class Document:
+@dataclass(kw_only=True)
+class Document(result.Document):
     """result.json of a soak."""
 
-    seed: int
+    scenario: str = "soak"
     minutes: float
-    started: str
-    verdict: Verdict = Verdict.FAIL
-    reason: str = ""
-    wall_seconds: float = 0.0
-    counts: dict[str, int] = field(default_factory=dict)
-    checks: list[Check] = field(default_factory=list)
-    reported: list[Reported] = field(default_factory=list)
     before: Snapshot = field(default_factory=dict)
     after: Snapshot = field(default_factory=dict)
-    kernel: str = field(default_factory=platform.release)
-
-    def write(self, directory: Path) -> None:
-        """Whole or not at all."""
-        partial = directory / (FILE + ".part")
-        partial.write_text(json.dumps({"scenario": "soak", **asdict(self)}, indent=2) + "\n")
-        partial.replace(directory / FILE)
 
     def judge(self, broken: str, walked: Mapping[str, int], totals: Totals, migrated: Mapping[str, int],
               growth: Growth) -> None:  # fmt: skip

@@ -1,6 +1,6 @@
 """Two hosts with one cable between them, and a migrated on each that can be killed and started again.
 
-    mobile  10.0.0.11 to .18, fd00::11 to ::18 ──── cable ──── 10.0.0.21 to .28, fd00::21 to ::28  server
+mobile  10.0.0.11 to .18, fd00::11 to ::18 ──── cable ──── 10.0.0.21 to .28, fd00::21 to ::28  server
 """
 
 from __future__ import annotations
@@ -137,7 +137,6 @@ class Stage:
         topo = LabTopo()
         for name in FIRST:
             topo.addHost(name, cls=Host)
-        self._still = Properties(RATE_BPS, DELAY_S, QUEUE_PACKETS)
         topo.link("mobile", "server", Cable(RATE_BPS, DELAY_S, QUEUE_PACKETS, seed=seed))
         self._network = Network(topo)
         try:

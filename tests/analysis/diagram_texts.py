@@ -142,9 +142,7 @@ def diagrams(draw: st.DrawFn) -> m.Diagram:
     keywords |= {"mss", "sack", "timestamps", "wscale", "nop", "migrate", "token", "request", "req", "curve", "within"}
     fresh = _names.filter(lambda name: name not in keywords)
     one, two = draw(st.lists(fresh, min_size=2, max_size=2, unique=True))
-    actors = [
-        m.Actor(name, tuple(draw(st.lists(fresh, min_size=1, max_size=3, unique=True)))) for name in (one, two)
-    ]
+    actors = [m.Actor(name, tuple(draw(st.lists(fresh, min_size=1, max_size=3, unique=True)))) for name in (one, two)]
     labels = [f"{number}{draw(st.sampled_from(['', '', 'a', 'z']))}" for number in range(1, draw(st.integers(2, 6)))]
     rtt = draw(st.none() | st.tuples(st.sampled_from(labels), st.sampled_from(labels)))
     maker = _Maker(draw, actors, fresh, rtt is not None)

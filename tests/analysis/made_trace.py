@@ -92,7 +92,6 @@ class Setting:
     first_flight: int = 2
     same_port: bool = True
     reqno: int = 1
-    private_queue: bool = True  # the base station's queue of each modem is its own
 
 
 @dataclass

@@ -12,8 +12,9 @@ from migrate.core import ACK, MIGRATE_KIND, RST, SYN, Segment, timestamp
 from migrate.core.options import Migrate, find, split
 from tests.failover.replica import content, length
 from tests.failover.stage import OUT, Stage, address
-from tests.linux.lab import Seen, assert_untouched, captured, until
+from tests.linux.lab import assert_untouched, until
 from tests.linux.odd import SLOW_SECONDS, orders_file
+from tests.linux.wire import Seen, captured
 
 SIZE = 3_000_000
 RATE = 40e6

@@ -16,8 +16,9 @@ from tests.failover.stories import (
     started_again,
     take_over,
 )
-from tests.linux.lab import VERSIONS, captured, until
+from tests.linux.lab import VERSIONS, until
 from tests.linux.odd import orders_file
+from tests.linux.wire import captured
 from tests.topologies.inside import in_sandbox
 
 

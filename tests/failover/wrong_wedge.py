@@ -36,11 +36,6 @@ def header_left() -> None:
     http._Rest.begin = begin  # type: ignore[method-assign]
 
 
-def own_date() -> None:
-    """A head is continued with this replica's own date."""
-    http._dated = lambda head, seconds: head
-
-
 def unchecked() -> None:
     """Objects are not compared, neither before nor after."""
 

@@ -28,7 +28,7 @@ class Fault:
     name: str
     """What migrated does, in words."""
     rule: str
-    """What it should do, as protocol.md has it."""
+    """The rule of the protocol: what it should do."""
     places: tuple[Place, ...]
     guard: str
     """One of `guards.GUARDS`: the scenario, or the part of it, that must go red."""

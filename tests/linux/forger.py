@@ -20,7 +20,7 @@ from migrate.core import (
     shared_secret,
     timestamp,
 )
-from tests.linux import lab
+from tests.linux import lab, wire
 
 
 def public_key(segment: Segment) -> bytes:
@@ -79,7 +79,7 @@ class Numbers:
 
 def eavesdrop(place: lab.Lab, client: lab.Talker, server: lab.Talker, version: int) -> tuple[int, Numbers]:
     """A new connection over which 1000 bytes have gone each way; its number, and all that can be known of it."""
-    with lab.captured(place.one) as seen:
+    with wire.captured(place.one) as seen:
         number = lab.connect(client, server, version)
         lab.both_ways(client, server, number)
     syn, answer = (one.segment for one in seen[:2])

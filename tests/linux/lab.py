@@ -1,4 +1,4 @@
-"""Three hosts, a `migrated` on two of them, and what the tests in this folder do and see there.
+"""Three hosts, a `migrated` on two of them, and what the tests in this folder do there (wire.py: what they see of it).
 
     one  10.0.0.1, fd00::1 ──────── 10.0.0.2, fd00::2  two
       │ 10.1.0.1, fd01::1         10.2.0.2, fd02::2 │
@@ -18,7 +18,6 @@ import select
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -28,7 +27,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from migrate.core import Segment, SegmentError
 from migrate.daemon.control import SOCKET_NAME
 from scenarios.programs import Nginx, random_file
 from topologies.links import Cable, Veth
@@ -238,6 +236,11 @@ class Lab:
             ],
         )
 
+    def wait_moved(self, count: int = 1) -> None:
+        """Until every daemon has told of so many migrations."""
+        for daemon in self.daemons.values():
+            daemon.wait_event("migrated", count)
+
     def add(self, host: Host, version: int, number: int) -> None:
         host.add_address(f"{host.name}-eth0", f"{address(version, number)}/{LENGTH[version]}")
 
@@ -341,57 +344,8 @@ def both_ways(client: Talker, server: Talker, number: int, count: int = 1000) ->
     say(server, client, number, count)
 
 
-# --- what is on the wire ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A TCP segment of a capture; `time` is in seconds since 1970."""
-
-    time: float
-    segment: Segment
-
-
-def read_pcap(path: Path) -> list[Seen]:
-    """The TCP segments of tcpdump's file with times in nanoseconds, on Ethernet."""
-    raw = path.read_bytes()
-    assert raw[:4] == b"\x4d\x3c\xb2\xa1", "no capture with times in nanoseconds, least significant byte first"
-    at, found = 24, []
-    while at < len(raw):
-        seconds, nanoseconds, length, _ = struct.unpack_from("<IIII", raw, at)
-        frame = raw[at + 16 : at + 16 + length]
-        at += 16 + length
-        if frame[12:14] not in (b"\x08\x00", b"\x86\xdd"):
-            continue
-        with contextlib.suppress(SegmentError):
-            found.append(Seen(seconds + nanoseconds / 1e9, Segment.parse(frame[14:])))
-    return found
-
-
-@contextlib.contextmanager
-def captured(host: Host, interface: str = "eth0") -> Iterator[list[Seen]]:
-    """What passes the interface during the block; the list is filled at its end."""
-    path = OUT / f"{host.name}-{interface}-{time.monotonic_ns()}.pcap"
-    capture = host.capture(f"{host.name}-{interface}", path)
-    seen: list[Seen] = []
-    try:
-        yield seen
-    finally:
-        seen += read_pcap(capture.stop())
-
-
-def inject(host: Host, segment: Segment) -> None:
-    """The host sends these very bytes, whosever the source address."""
-    inject_all(host, [segment])
-
-
-def inject_all(host: Host, segments: list[Segment]) -> None:
-    with host.entered():
-        family = socket.AF_INET if segments[0].dst.version == 4 else socket.AF_INET6
-        with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-            for segment in segments:
-                raw.sendto(segment.pack(), (str(segment.dst), 0))
+def wait_until_acknowledged(talker: Talker, number: int) -> None:
+    until(lambda: talker("unacknowledged", number) == 0, "the sender knows that all has arrived")
 
 
 def ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

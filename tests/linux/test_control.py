@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from migrate.core import SYN, Segment
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
 
@@ -87,7 +87,7 @@ def test_a_connection_that_cannot_move_is_listed_with_the_reason() -> None:
 
 @in_sandbox
 def test_a_program_that_bound_address_and_port_is_told_of() -> None:
-    """It cannot be carried (linux.md, "Binding"): the reason is shown, and the connection itself lives on."""
+    """It cannot be carried: the reason is shown, and the connection itself lives on."""
     with lab.lab() as place:
         client, server = lab.talkers(place)
         daemon = place.daemons["one"]
@@ -217,7 +217,7 @@ def wait_until_told(place: lab.Lab, processes: list[subprocess.Popen[str]]) -> N
     senseless = Segment(source, 5555, target, 9000, SYN, 1, options=b"\1\x10\3\0")
 
     def look() -> bool:
-        lab.inject(place.three, senseless)
+        wire.inject(place.three, senseless)
         return len(select.select(outputs, [], [], 0.05)[0]) == len(processes)
 
     lab.until(look, "both follow")
@@ -244,7 +244,7 @@ def test_an_end_in_order_leaves_connections_to_plain_tcp() -> None:
             daemon = place.daemons["one"]
             os.kill(daemon.process.pid, number)
             assert daemon.process.wait(lab.PATIENCE_SECONDS) == 0
-            with lab.captured(place.one) as seen:
+            with wire.captured(place.one) as seen:
                 other = client("connect", lab.address(4, 2), 9000)
                 assert server("accept") == other
                 lab.both_ways(client, server, other)

@@ -6,7 +6,7 @@ import time
 
 from migrate.core import ACK, MIGRATE_KIND, SYN, FourTuple, Segment
 from migrate.core.options import find
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.forger import Numbers, eavesdrop
 from tests.linux.test_forged import answers, of_three
 from tests.topologies.inside import in_sandbox
@@ -44,14 +44,14 @@ def test_a_flood_is_not_reported_and_a_true_request_is_whatever_its_number() -> 
             for named in (False, True):
                 ignored = len(daemon.events("ignored"))
                 began = time.monotonic()
-                lab.inject_all(place.three, flood(numbers, source, named))
+                wire.inject_all(place.three, flood(numbers, source, named))
                 time.sleep(0.5)
                 assert len(daemon.events("ignored")) - ignored <= most(began)
             for number, count in enumerate(COUNTS, 1):
                 # At once behind a flood that has used up what is reported without proof.
-                with lab.captured(place.three, "eth1") as seen:
+                with wire.captured(place.three, "eth1") as seen:
                     forged = flood(numbers, source, named=True)
-                    lab.inject_all(place.three, [*forged, numbers.request(source, count)])
+                    wire.inject_all(place.three, [*forged, numbers.request(source, count)])
                     daemon.wait_event("answered", number)
                 assert [one.flags for one in answers(seen, version)][-1] == SYN | ACK
             causes = [one["cause"] for one in daemon.events("answered")]
@@ -69,7 +69,7 @@ def test_a_connection_is_in_danger_of_nothing_by_a_flood_of_resets() -> None:
             number, numbers = eavesdrop(place, client, server, version)
             time.sleep(1)  # the allowance is the whole host's
             began = time.monotonic()
-            lab.inject_all(place.three, [numbers.reset(beyond) for beyond in range(1 << 20, (1 << 20) + FLOOD)])
+            wire.inject_all(place.three, [numbers.reset(beyond) for beyond in range(1 << 20, (1 << 20) + FLOOD)])
             lab.both_ways(client, server, number)
             time.sleep(0.5)
             ignored = len(daemon.events("ignored"))
@@ -86,8 +86,8 @@ def test_a_request_from_the_very_address_that_it_has_leaves_a_connection_migrata
         for at, version in enumerate(lab.VERSIONS):
             number, numbers = eavesdrop(place, client, server, version)
             known = len(daemon.migratable())
-            with lab.captured(place.two) as seen:
-                lab.inject(place.three, numbers.request(numbers.pair, 1))
+            with wire.captured(place.two) as seen:
+                wire.inject(place.three, numbers.request(numbers.pair, 1))
                 event = daemon.wait_event("migrated", at + 1)
             assert event["cause"].split(" to ")[0] == event["cause"].split(" to ")[1]
             assert any(one.segment.flags == SYN | ACK for one in seen)

@@ -1,4 +1,4 @@
-"""Migrate SYNs of somebody else: protocol.md, "On a Migrate SYN, in this order"."""
+"""Migrate SYNs of somebody else, and which of the checks on a Migrate SYN stops them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from migrate.core import ACK, MIGRATE_KIND, RST, SYN, FourTuple, Segment, seq
 from migrate.core.options import find
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.forger import Numbers, eavesdrop
 from tests.topologies.inside import in_sandbox
 
@@ -20,7 +20,7 @@ def of_three(version: int, port: int = 5555) -> FourTuple:
     return FourTuple(lab.ip({4: "10.2.0.3", 6: "fd02::3"}[version]), port, lab.ip(lab.address(version, 2)), 9000)
 
 
-def answers(seen: list[lab.Seen], version: int) -> list[Segment]:
+def answers(seen: list[wire.Seen], version: int) -> list[Segment]:
     """What `two` has said in a capture."""
     return [one.segment for one in seen if one.segment.src == lab.ip(lab.address(version, 2))]
 
@@ -32,10 +32,10 @@ def events_of(place: lab.Lab, name: str, cause: str) -> int:
 def unknown_tokens_are_refused_and_not_too_often(place: lab.Lab, client: lab.Talker, server: lab.Talker) -> None:
     for version in lab.VERSIONS:
         number, numbers = eavesdrop(place, client, server, version)
-        with lab.captured(place.three, "eth1") as seen:
+        with wire.captured(place.three, "eth1") as seen:
             first = time.monotonic()
             forged = [numbers.request(of_three(version), 1, token=bytes((1, at)) * 4) for at in range(FORGED)]
-            lab.inject_all(place.three, forged)
+            wire.inject_all(place.three, forged)
             lab.both_ways(client, server, number)
             last = time.monotonic()
         refusals = answers(seen, version)
@@ -50,8 +50,8 @@ def a_wrong_proof_is_refused_and_the_connection_goes_on(place: lab.Lab, client: 
     for at, version in enumerate(lab.VERSIONS):
         number, numbers = eavesdrop(place, client, server, version)
         wrong = numbers.request(of_three(version), 1, proof=bytes(8))
-        with lab.captured(place.three, "eth1") as seen:
-            lab.inject(place.three, wrong)
+        with wire.captured(place.three, "eth1") as seen:
+            wire.inject(place.three, wrong)
             place.daemons["two"].wait_event("ignored", at + 1)
             lab.both_ways(client, server, number)
         assert [one.flags for one in answers(seen, version)] == [RST | ACK]
@@ -63,8 +63,8 @@ def whoever_knows_the_secret_is_answered(place: lab.Lab, client: lab.Talker, ser
     """So the forger of the other tests fails by what it lacks, and by nothing else."""
     for at, version in enumerate(lab.VERSIONS):
         _, numbers = eavesdrop(place, client, server, version)
-        with lab.captured(place.three, "eth1") as seen:
-            lab.inject(place.three, numbers.request(of_three(version), 1))
+        with wire.captured(place.three, "eth1") as seen:
+            wire.inject(place.three, numbers.request(of_three(version), 1))
             place.daemons["two"].wait_event("answered", at + 1)
         said = answers(seen, version)
         assert said[0].flags == SYN | ACK
@@ -78,10 +78,10 @@ def impossible_numbers_and_options_are_dropped_in_silence(
         number, numbers = eavesdrop(place, client, server, version)
         right = numbers.request(of_three(version), 1)
         short = Segment(right.src, right.sport, right.dst, right.dport, SYN, right.seq, 0, 0, b"\1\x10\3\0")
-        with lab.captured(place.three, "eth1") as seen:
-            lab.inject(place.three, numbers.request(of_three(version), 1, at=1 << 28))
-            lab.inject(place.three, numbers.request(of_three(version), 1, at=1 << 30))
-            lab.inject(place.three, short)
+        with wire.captured(place.three, "eth1") as seen:
+            wire.inject(place.three, numbers.request(of_three(version), 1, at=1 << 28))
+            wire.inject(place.three, numbers.request(of_three(version), 1, at=1 << 30))
+            wire.inject(place.three, short)
             place.daemons["two"].wait_event("ignored", 3 * (at + 1))
             lab.both_ways(client, server, number)
         assert answers(seen, version) == []
@@ -104,16 +104,15 @@ def test_forged_requests() -> None:
                 daemon.forget()
 
 
-def the_request(seen: list[lab.Seen]) -> Segment:
+def the_request(seen: list[wire.Seen]) -> Segment:
     return next(one.segment for one in seen if find(one.segment.options, MIGRATE_KIND) is not None)
 
 
 def moved(place: lab.Lab, version: int, old: int, new: int, count: int) -> Segment:
     """`one` moves, for the so-manieth time altogether; the Migrate SYN that did it."""
-    with lab.captured(place.one) as seen:
+    with wire.captured(place.one) as seen:
         place.replace(place.one, version, old, new)
-        for daemon in place.daemons.values():
-            daemon.wait_event("migrated", count)
+        place.wait_moved(count)
     return the_request(seen)
 
 
@@ -131,13 +130,13 @@ def test_a_recorded_request_moves_nothing() -> None:
             first = moved(place, version, 1, 11, 2 * at + 1)
             ignored = len(place.daemons["two"].events("ignored"))
 
-            with lab.captured(place.two, "eth1") as stolen, lab.captured(place.two) as repeated:
-                lab.inject(place.three, replayed(numbers, first, of_three(version)))
+            with wire.captured(place.two, "eth1") as stolen, wire.captured(place.two) as repeated:
+                wire.inject(place.three, replayed(numbers, first, of_three(version)))
                 other_port = FourTuple(first.src, first.sport + 1, first.dst, first.dport)
-                lab.inject(place.three, replayed(numbers, first, other_port))
+                wire.inject(place.three, replayed(numbers, first, other_port))
                 place.daemons["two"].wait_event("ignored", ignored + 2)
                 # The very same from the very same pair may be a retransmission: the answer comes again.
-                lab.inject(place.three, first)
+                wire.inject(place.three, first)
                 wait_for_silence(place, numbers, version)
             assert len(answers(stolen, version)) == 1, "only the last one, of wait_for_silence, is refused here"
             said = answers(repeated, version)
@@ -152,8 +151,8 @@ def test_a_recorded_request_moves_nothing() -> None:
 
             moved(place, version, 11, 1, 2 * at + 2)
             ignored = len(place.daemons["two"].events("ignored"))
-            with lab.captured(place.two) as seen:
-                lab.inject(place.three, first)
+            with wire.captured(place.two) as seen:
+                wire.inject(place.three, first)
                 place.daemons["two"].wait_event("ignored", ignored + 1)
             assert answers(seen, version) == [], "a request of the past is dropped in silence"
             lab.both_ways(client, server, number)
@@ -162,9 +161,9 @@ def test_a_recorded_request_moves_nothing() -> None:
 
 def wait_for_silence(place: lab.Lab, numbers: Numbers, version: int) -> None:
     """Until `two` has dealt with all that came before: a forged request, which is refused, comes after it."""
-    with lab.captured(place.three, "eth1") as seen:
+    with wire.captured(place.three, "eth1") as seen:
         before = events_of(place, "two", "with a wrong proof")
-        lab.inject(place.three, numbers.request(of_three(version, 6666), 9, proof=bytes(8)))
+        wire.inject(place.three, numbers.request(of_three(version, 6666), 9, proof=bytes(8)))
         lab.until(lambda: events_of(place, "two", "with a wrong proof") > before, "the last request is refused")
     assert len(answers(seen, version)) == 1
 
@@ -179,10 +178,10 @@ def test_a_request_sent_back_to_its_sender_is_not_accepted() -> None:
             gateway = {4: "10.1.0.1", 6: "fd01::1"}[version]
             place.three.ip_batch(version, [f"route replace {first.src} via {gateway}"])
             at_three = lab.ip({4: "10.1.0.3", 6: "fd01::3"}[version])
-            with lab.captured(place.one) as seen, lab.captured(place.one, "eth1") as beside:
+            with wire.captured(place.one) as seen, wire.captured(place.one, "eth1") as beside:
                 for source in (FourTuple(first.dst, first.dport, first.src, first.sport),
                                FourTuple(at_three, 7777, first.src, first.sport)):  # fmt: skip
-                    lab.inject(place.three, replayed(numbers, first, source))
+                    wire.inject(place.three, replayed(numbers, first, source))
                 place.daemons["one"].wait_event("ignored", 2 * (at + 1))
                 lab.both_ways(client, server, number)
             assert events_of(place, "one", "our own request, sent back to us") == 2 * (at + 1)

@@ -28,22 +28,29 @@ def forgotten(place: lab.Lab) -> None:
             raise AssertionError(f"{error}: {host.name} has {left(place, host)}") from None
 
 
-def closed(place: lab.Lab, talkers: tuple[lab.Talker, lab.Talker], number: int) -> None:
-    for talker in talkers:
-        talker("close", number)
+def moved(place: lab.Lab) -> tuple[lab.Talker, lab.Talker]:
+    """The two programs of a connection of each version, whose client has moved."""
+    talkers = lab.talkers(place)
+    for number, version in enumerate(lab.VERSIONS):
+        lab.connect(*talkers, version)
+        place.replace(place.one, version, 1, 11)
+        place.daemons["two"].wait_event("migrated", number + 1)
+        lab.both_ways(*talkers, number)
+    for host in (place.one, place.two):
+        assert left(place, host)["watches"], "this shows nothing"
+    return talkers
+
+
+def close(talkers: tuple[lab.Talker, lab.Talker]) -> None:
+    for number in range(len(lab.VERSIONS)):
+        for talker in talkers:
+            talker("close", number)
 
 
 @in_sandbox
 def test_a_connection_that_has_moved_and_ended() -> None:
     with lab.lab(*MSL, module=MODULE) as place:
-        talkers = lab.talkers(place)
-        for number, version in enumerate(lab.VERSIONS):
-            lab.connect(*talkers, version)
-            place.replace(place.one, version, 1, 11)
-            place.daemons["two"].wait_event("migrated", number + 1)
-            lab.both_ways(*talkers, number)
-            assert left(place, place.two), "this shows nothing"
-            closed(place, talkers, number)
+        close(moved(place))
         forgotten(place)
 
 
@@ -62,25 +69,17 @@ def test_a_pair_that_was_left_before_the_answer_came() -> None:
             place.daemons["two"].wait_event("migrated", number + 1)
             lab.both_ways(*talkers, number)
         assert left(place, place.one)["watches"], "this shows nothing"
-        for number in range(len(lab.VERSIONS)):
-            closed(place, talkers, number)
+        close(talkers)
         forgotten(place)
 
 
 @in_sandbox
 def test_a_connection_that_ends_while_there_is_no_daemon() -> None:
     with lab.lab(*MSL, module=MODULE) as place:
-        talkers = lab.talkers(place)
-        for number, version in enumerate(lab.VERSIONS):
-            lab.connect(*talkers, version)
-            place.replace(place.one, version, 1, 11)
-            place.daemons["two"].wait_event("migrated", number + 1)
-            lab.both_ways(*talkers, number)
-        assert left(place, place.one)["watches"], "this shows nothing"
+        talkers = moved(place)
         for daemon in place.daemons.values():
             daemon.kill()
-        for number in range(len(lab.VERSIONS)):
-            closed(place, talkers, number)
+        close(talkers)
         for name in ("one", "two"):
             place.start(name, *MSL, module=MODULE)
         forgotten(place)

@@ -11,8 +11,7 @@ import socket
 from collections.abc import Iterable, Iterator
 
 from migrate.core import FIN, RST, Segment, TcpState
-from tests.linux import lab
-from tests.linux.test_moves import dropping
+from tests.linux import lab, wire
 from tests.topologies.inside import in_sandbox
 
 RECEIVE_BUFFER, SEND_BUFFER = 32_768, 500_000
@@ -85,7 +84,7 @@ def halves(
 MOVERS = ("one", "two")
 
 
-def of_port(seen: list[lab.Seen], port: int) -> list[Segment]:
+def of_port(seen: list[wire.Seen], port: int) -> list[Segment]:
     return [one.segment for one in seen if port in (one.segment.sport, one.segment.dport)]
 
 
@@ -107,7 +106,7 @@ def test_fin_wait2_and_close_wait() -> None:
                 if read:
                     assert server("receive", pair.number, 700) == "right"
                     assert server("at_end", pair.number) is True
-                with lab.captured(place.one) as seen:
+                with wire.captured(place.one) as seen:
                     pair.move_often(mover)
                     pair.come_to(TcpState.FIN_WAIT2, TcpState.CLOSE_WAIT)
                     if not read:
@@ -153,7 +152,7 @@ def test_fin_wait1_with_a_fin_that_was_lost_or_whose_ack_was() -> None:
                 pair = Pair(place, talkers, version)
                 port = client("names", pair.number)[1]
                 what = f"tcp sport {port} tcp flags & fin == fin" if lost else f"iifname != lo tcp dport {port}"
-                with dropping(place.two if lost else place.one, version, what), lab.captured(place.one) as seen:
+                with wire.dropping(place.two if lost else place.one, version, what), wire.captured(place.one) as seen:
                     client("shutdown", pair.number)
                     arrived = TcpState.ESTABLISHED if lost else TcpState.CLOSE_WAIT
                     pair.come_to(TcpState.FIN_WAIT1, arrived)
@@ -204,7 +203,7 @@ def test_closing() -> None:
                 port = client("names", pair.number)[1]
                 here = "sport" if loses_clients else "dport"
                 host = place.two if loses_clients else place.one
-                with dropping(host, version, f"tcp {here} {port} tcp flags & fin == fin"):
+                with wire.dropping(host, version, f"tcp {here} {port} tcp flags & fin == fin"):
                     closing("shutdown", pair.number)
                     other("shutdown", pair.number)
                     pair.come_to(*states)
@@ -224,7 +223,7 @@ def test_last_ack_when_all_has_arrived_and_nobody_has_said_so() -> None:
         pair = Pair(place, talkers, version)
         own, port = client("names", pair.number)[:2]
         number = int(own.removeprefix(lab.PREFIX[version]))
-        with dropping(place.one, version, f"iifname != lo tcp dport {port} tcp flags & (fin | syn | rst) == 0"):
+        with wire.dropping(place.one, version, f"iifname != lo tcp dport {port} tcp flags & (fin | syn | rst) == 0"):
             server("shutdown", pair.number)
             assert client("at_end", pair.number) is True
             client("shutdown", pair.number)

@@ -1,4 +1,4 @@
-"""The draft's insecure variant: Migrate-Permitted without a key, only where both ends were told to (protocol.md)."""
+"""The draft's insecure variant: Migrate-Permitted without a key, only where both ends were told to."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import pytest
 
 from migrate.core import INSECURE_SECRET, MIGRATE_KIND, MP_KIND, SYN, keys, options
 from migrate.core.options import find, split
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.topologies.inside import in_sandbox
 
 INSECURE = "--insecure"
 
 
-def permitted(seen: list[lab.Seen]) -> list[bytes | None]:
+def permitted(seen: list[wire.Seen]) -> list[bytes | None]:
     """What SYN and SYN/ACK carry of Migrate-Permitted, behind its length."""
     return [find(one.segment.options, MP_KIND) for one in seen if one.segment.flags & SYN]
 
@@ -22,16 +22,14 @@ def test_both_ask_for_it_and_both_can_move_with_a_secret_of_zeros() -> None:
     with lab.lab(INSECURE) as place:
         client, server = lab.talkers(place)
         for at, version in enumerate(lab.VERSIONS):
-            with lab.captured(place.one) as seen:
+            with wire.captured(place.one) as seen:
                 number = lab.connect(client, server, version)
                 lab.both_ways(client, server, number)
                 place.replace(place.one, version, 1, 11)
-                for daemon in place.daemons.values():
-                    daemon.wait_event("migrated", 2 * at + 1)
+                place.wait_moved(2 * at + 1)
                 lab.both_ways(client, server, number)
                 place.replace(place.two, version, 2, 12)
-                for daemon in place.daemons.values():
-                    daemon.wait_event("migrated", 2 * at + 2)
+                place.wait_moved(2 * at + 2)
                 lab.both_ways(client, server, number)
             assert permitted(seen)[:2] == [b"\0", b"\0"]
             syn, answer = (one.segment for one in seen[:2])
@@ -55,7 +53,7 @@ def test_one_that_was_not_told_to_has_none_of_it() -> None:
             place.launch(["two"], *there.split(), module="migrate.migrated")
             client, server = lab.talkers(place, port)  # a listener that opens under the daemon's eyes
             for version in lab.VERSIONS:
-                with lab.captured(place.one) as seen:
+                with wire.captured(place.one) as seen:
                     number = lab.connect(client, server, version, port)
                     lab.both_ways(client, server, number)
                 asked, answered = permitted(seen)[:2]
@@ -84,8 +82,7 @@ def test_a_connection_stays_what_it_was_when_the_daemon_is_started_with_another_
         insecure = lab.connect(client, server, 4)
         assert sorted(row["insecure"] for row in place.daemons["one"].migratable()) == [False, True]
         place.replace(place.one, 4, 1, 11)
-        for daemon in place.daemons.values():
-            daemon.wait_event("migrated", 2)
+        place.wait_moved(2)
         for number in (secure, insecure):
             lab.both_ways(client, server, number)
 

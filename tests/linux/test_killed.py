@@ -14,7 +14,7 @@ from migrate.linux.libbpf import BPF_TCX_EGRESS, BPF_TCX_INGRESS
 from migrate.linux.maps import PROMISE_SECONDS
 from scenarios.programs import Download, checksum
 from tests import bpf
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.odd import orders_file
 from tests.topologies.inside import in_sandbox
 
@@ -45,8 +45,7 @@ def test_without_any_daemon_connections_go_on_and_a_new_one_serves_them() -> Non
         for number, version in enumerate(lab.VERSIONS):
             lab.both_ways(client, server, number)
             place.replace(place.one, version, 1, 11)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", number + 1)
+            place.wait_moved(number + 1)
         names = {row["connection"] for row in place.daemons["one"].migratable()}
         for daemon in place.daemons.values():
             daemon.kill()
@@ -61,8 +60,7 @@ def test_without_any_daemon_connections_go_on_and_a_new_one_serves_them() -> Non
         for number, version in enumerate(lab.VERSIONS):
             lab.both_ways(client, server, number)
             place.replace(place.one, version, 11, 12)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", len(numbers) + number + 1)
+            place.wait_moved(len(numbers) + number + 1)
             lab.both_ways(client, server, number)
         for name in ("one", "two"):
             for number, version in enumerate(lab.VERSIONS):
@@ -173,7 +171,7 @@ def test_unload_leaves_nothing() -> None:
         assert attached(place) == []
         lab.assert_untouched(place.one)
         lab.both_ways(client, server, 0)
-        with lab.captured(place.one) as seen:
+        with wire.captured(place.one) as seen:
             lab.connect(client, server, 6)
             lab.both_ways(client, server, 1)
         assert len(seen[0].segment.options) == 20, "a SYN is Linux's own again"

@@ -1,5 +1,5 @@
 """Which socket it is, and how it is bound: clients with and without an address of their own, accepted connections of
-wildcard and of bound listeners, several that move together (linux.md, "Binding")."""
+wildcard and of bound listeners, several that move together."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ def test_a_program_that_binds_an_address_moves_again_and_again() -> None:
             for number, (here, there) in enumerate(MOVES[:2], 1):
                 download.wait_for(600_000 * number, lab.PATIENCE_SECONDS)
                 place.replace(place.one, version, here, there)
-                for daemon in place.daemons.values():
-                    daemon.wait_event("migrated", number)
+                place.wait_moved(number)
             assert download.received < 3_000_000, "it was over before the moves: this shows nothing"
             assert download.finish(lab.PATIENCE_SECONDS) == 0
             assert checksum(lab.OUT / "got") == wanted
@@ -46,8 +45,7 @@ def test_connections_move_together_and_apart_whatever_binds_them() -> None:
             for here, there in MOVES:
                 place.replace(place.one, version, here, there)
                 moved += len(numbers)
-                for daemon in place.daemons.values():
-                    daemon.wait_event("migrated", moved)
+                place.wait_moved(moved)
                 for number in numbers:
                     lab.both_ways(client, server, number)
                     ends = client("names", number)
@@ -71,8 +69,7 @@ def test_the_side_of_a_wildcard_listener_moves() -> None:
             for here, there in ((2, 21), (21, 22), (22, 2)):
                 place.replace(place.two, version, here, there)
                 moved += len(numbers)
-                for daemon in place.daemons.values():
-                    daemon.wait_event("migrated", moved)
+                place.wait_moved(moved)
                 for number in numbers:
                     lab.both_ways(client, server, number)
             number = numbers[-1] + 1
@@ -94,8 +91,7 @@ def check_bound_listener(listen: str, version: int, port: int) -> None:
         ):
             place.replace(host, version, here, there)
             moved += len(numbers)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", moved)
+            place.wait_moved(moved)
             for number in numbers:
                 lab.both_ways(client, server, number)
         place.add(place.two, version, 2)
@@ -103,8 +99,7 @@ def check_bound_listener(listen: str, version: int, port: int) -> None:
             name = place.daemons["two"].name_of(server("names", number))
             place.daemons["two"].ask(do="migrate", to=lab.address(version, 2), connection=name)
             moved += 1
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", moved)
+            place.wait_moved(moved)
             for other in numbers:
                 lab.both_ways(client, server, other)
         assert client("connect", lab.address(version, 2), port) == server("accept") == 3

@@ -1,19 +1,19 @@
 """Segments of the first handshake are lost on the way: what is sent again carries the same key, and the connection can
-move (protocol.md, "Options")."""
+move."""
 
 from __future__ import annotations
 
 from migrate.core import ACK, MP_KIND, SYN
 from migrate.core.options import find
 from migrate.core.segment import timestamp
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.topologies.inside import in_sandbox
 from topologies.links import Cable
 
 LOSSES = (("syn",), ("syn-ack",), ("ack",), ("syn", "syn-ack", "ack"))
 
 
-def key_in(one: lab.Seen) -> object:
+def key_in(one: wire.Seen) -> object:
     """MP and both halves of the Timestamp option, where the key's last bytes are."""
     return one.segment.seq, find(one.segment.options, MP_KIND), timestamp(one.segment.options)
 
@@ -30,7 +30,7 @@ def check_losses(*options: str) -> None:
             for kinds in LOSSES:
                 for daemon in place.daemons.values():
                     daemon.forget()
-                with lab.captured(place.one) as here, lab.captured(place.two) as there:
+                with wire.captured(place.one) as here, wire.captured(place.two) as there:
                     lose_each_once(place, kinds)
                     number = lab.connect(client, server, version)
                     fired = [rule["fired"] for rule in place.link.state()["rules"]]
@@ -48,8 +48,7 @@ def check_losses(*options: str) -> None:
                 name = place.daemons["one"].name_of(ends)
                 assert place.daemons["two"].name_of([*ends[2:], *ends[:2]]) == name
                 place.daemons["one"].ask(do="migrate", to=lab.address(version, 11), connection=name)
-                for daemon in place.daemons.values():
-                    daemon.wait_event("migrated")
+                place.wait_moved()
                 lab.both_ways(client, server, number)
                 place.remove(place.one, version, 11)
 

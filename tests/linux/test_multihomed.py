@@ -40,7 +40,6 @@ def test_an_address_that_is_of_no_link_is_one_to_move_to() -> None:
         place.two.neighbour("two-eth0", own, place.one.mac("one-eth0"))
         assert client("names", number)[0] == GONE
         place.remove(place.one, 6, 1)
-        for daemon in place.daemons.values():
-            daemon.wait_event("migrated")
+        place.wait_moved()
         assert client("names", number)[0] == own
         lab.both_ways(client, server, number)

@@ -4,7 +4,7 @@ arrives, and the end after it, whoever moves."""
 from __future__ import annotations
 
 from migrate.core import FIN, RST, TcpState
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.test_halves import MOVERS, Pair, halves, of_port
 from tests.topologies.inside import in_sandbox
 
@@ -31,7 +31,7 @@ def test_what_a_closed_socket_has_still_to_send_arrives_whoever_moves() -> None:
             pair = Pair(place, talkers, version)
             port = client("names", pair.number)[1]
             count = orphan(pair)
-            with lab.captured(place.one) as seen:
+            with wire.captured(place.one) as seen:
                 pair.move_often(mover)
                 assert tcp_state(pair, "two") == TcpState.FIN_WAIT1.name
                 assert client("receive", pair.number, count) == "right"
@@ -92,8 +92,7 @@ def test_a_closed_socket_whose_own_host_has_lost_the_address() -> None:
         pair = Pair(place, talkers, version)
         count = orphan(pair)
         place.remove(place.two, version, 2)
-        for daemon in place.daemons.values():
-            daemon.wait_event("migrated", 1 if version == lab.VERSIONS[0] else 2)
+        place.wait_moved(1 if version == lab.VERSIONS[0] else 2)
         to = client("names", pair.number)[2]
         assert to in (lab.address(version, 21), lab.address(version, 22))
         closing = [row for row in place.daemons["two"].connections() if row["tcp"] == TcpState.FIN_WAIT1.name]

@@ -26,7 +26,7 @@ from migrate.linux.maps import (
     pack_tuple,
 )
 from migrate.linux.places import OCCUPIED, PLACE, Places, index_of
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
 
@@ -165,7 +165,7 @@ def test_a_client_that_has_lost_its_place_is_answered_and_goes_on_as_plain_tcp()
                 f"add table {family} lose {{ chain in {{ type filter hook input priority 0; tcp dport 9000 drop; }}; }}"
             )
             place.two.run(["nft", silence], daemon=True)
-            with lab.captured(place.one) as seen:
+            with wire.captured(place.one) as seen:
                 client.start("connect", str(peer), 9000, str(own), port)
                 index = place_of(pair, seed)
                 lab.until(lambda: any((handshakes.get(index) or b"")[4:]), "its SYN has left")  # noqa: B023
@@ -174,8 +174,8 @@ def test_a_client_that_has_lost_its_place_is_answered_and_goes_on_as_plain_tcp()
             once = "{ chain out { type filter hook output priority 0; tcp flags syn drop; }; }"
             place.one.run(["nft", f"add table {family} once {once}"], daemon=True)  # again, it would get a place again
             handshakes.set(index, bytes(PLACE.size))
-            with lab.captured(place.one) as seen:
-                lab.inject(
+            with wire.captured(place.one) as seen:
+                wire.inject(
                     place.three,
                     from_peer(pair).segment(SYN | ACK, 77, syn.seq + 1, window=1000, options=options_with(KEYS[0])),
                 )
@@ -251,7 +251,7 @@ def test_a_connection_that_has_to_leave_its_place_stays_migratable_until_its_end
             assert [told.where(pair) for pair in pairs] == [["place"]] * 3
             for pair in pairs[1:]:
                 rival = told.rival(pair)
-                lab.inject(place.three, from_peer(rival).segment(SYN, 1000, options=options_with(KEYS[0])))
+                wire.inject(place.three, from_peer(rival).segment(SYN, 1000, options=options_with(KEYS[0])))
                 lab.until(lambda: told.where(pair) == ["table"], "it has left its place")  # noqa: B023
             assert len(daemon.migratable()) == 3
             place.replace(place.one, version, 1, 11)
@@ -264,7 +264,7 @@ def test_a_connection_that_has_to_leave_its_place_stays_migratable_until_its_end
             # And one that ends where it has gone to, without having moved.
             ends.append(lab.connect(client, server, version))
             last = replace(moved[0], remote_port=client("names", ends[-1])[1])
-            lab.inject(place.three, from_peer(told.rival(last)).segment(SYN, 1000, options=options_with(KEYS[0])))
+            wire.inject(place.three, from_peer(told.rival(last)).segment(SYN, 1000, options=options_with(KEYS[0])))
             lab.until(lambda: told.where(last) == ["table"], "it has left its place")  # noqa: B023
             for number in ends:
                 client("close", number)
@@ -287,7 +287,7 @@ def test_a_syn_in_the_name_of_a_connection_that_lives_changes_nothing_that_its_h
             assert client("connect", str(own), 9000, str(peer), 7000) == server("accept") == number
             before = told.places.get(pack_tuple(pair))
             assert before is not None
-            lab.inject(place.three, from_peer(pair).segment(SYN, 1000, options=options_with(KEYS[0])))
+            wire.inject(place.three, from_peer(pair).segment(SYN, 1000, options=options_with(KEYS[0])))
             challenged = {"TcpExtTCPSYNChallenge": number + 1}
             lab.until(lambda: lab.counters(place.two, *challenged) == challenged, "the SYN has come")  # noqa: B023
             lab.both_ways(client, server, number)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from migrate.core import RST, SYN
 from migrate.linux.repair import SO_BINDTOIFINDEX
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.binding import DIED
 from tests.topologies.inside import in_sandbox
 
@@ -42,7 +42,7 @@ def newcomers_meanwhile(how: str) -> tuple[int, float, bool, bool]:
     the address's own interface; how long its client took; whether the other one was let in; whether RSTs were seen."""
     with binding(how) as (place, client, server):
         other, third = lab.Talker(place.one), lab.Talker(place.three)
-        with lab.captured(place.two) as seen, lab.captured(place.two, "eth1") as there:
+        with wire.captured(place.two) as seen, wire.captured(place.two, "eth1") as there:
             follow_one(place, client)
             client("send_meanwhile", 1, 1000)
             for talker in (third, other):
@@ -104,8 +104,7 @@ def test_beside_a_port_that_nobody_can_be_asked_for_it_moves_once_and_follows_al
         assert "TIME-WAIT" in place.two.run(["ss", "-6tan"], daemon=True).stdout
         for count, (here, there) in enumerate(((1, 11), (11, 12), (12, 1)), 1):
             place.replace(place.one, 6, here, there)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", count)
+            place.wait_moved(count)
             lab.both_ways(client, server, 0)
         assert [row["reason"] for row in place.daemons["two"].migratable()] == [BOUND]
         assert place.daemons["two"].events("rebind-failed") == []

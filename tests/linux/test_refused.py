@@ -37,4 +37,3 @@ def test_what_was_refused_is_asked_again_at_the_next_address_only() -> None:
             place.replace(place.two, version, 21, 22)
             two.wait_event("refused", 2 * count + 2)
             assert len(two.events("migrating")) == 2 * count + 2
-

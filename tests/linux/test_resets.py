@@ -1,4 +1,4 @@
-"""RSTs: whoever has the old address must not end the connection (slide 20, protocol.md "RST and MIGRATE_WAIT")."""
+"""RSTs: whoever has the old address must not end the connection (slides 20 and 22)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import time
 
 from migrate.core import ACK, PSH, RST, SYN, Segment, seq
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.forger import Numbers, eavesdrop
 from tests.linux.talk import pattern
 from tests.topologies.inside import in_sandbox
@@ -30,7 +30,7 @@ def test_resets_that_are_not_exactly_at_rcv_nxt_are_ignored() -> None:
 
 def somewhere_else(place: lab.Lab, client: lab.Talker, server: lab.Talker, version: int) -> None:
     number, numbers = eavesdrop(place, client, server, version)
-    lab.inject_all(place.three, [numbers.reset(beyond) for beyond in INEXACT])
+    wire.inject_all(place.three, [numbers.reset(beyond) for beyond in INEXACT])
     place.daemons["two"].wait_event("ignored", len(INEXACT))
     lab.both_ways(client, server, number)
     assert place.daemons["two"].events("waiting") == []
@@ -45,9 +45,9 @@ def at_the_right_edge_of_a_sack_block(place: lab.Lab, client: lab.Talker, server
         *(pair.local_ip, pair.local_port, pair.remote_ip, pair.remote_port, ACK | PSH),
         *(start, numbers.next_of_two, 500, b"", pattern(1100, 50)),
     )
-    with lab.captured(place.two) as seen:
-        lab.inject(place.three, beyond)
-        lab.inject(place.three, numbers.reset(beyond=150))
+    with wire.captured(place.two) as seen:
+        wire.inject(place.three, beyond)
+        wire.inject(place.three, numbers.reset(beyond=150))
         place.daemons["two"].wait_event("ignored")
     assert any(len(one.segment.options) > 12 for one in seen), "no SACK block was sent: this shows nothing"
     lab.both_ways(client, server, number)
@@ -62,7 +62,7 @@ def test_a_true_looking_reset_makes_it_wait_and_a_migrate_syn_resumes_it() -> No
         for at, version in enumerate(lab.VERSIONS):
             number, numbers = eavesdrop(place, client, server, version)
             server.start("receive", number, 3000)
-            lab.inject(place.three, numbers.reset(flags=(RST, RST | ACK)[at]))
+            wire.inject(place.three, numbers.reset(flags=(RST, RST | ACK)[at]))
             event = daemon.wait_event("waiting", at + 1)
             assert (event["state"], event["cause"]) == ("MIGRATE_WAIT", f"RST from {lab.address(version, 1)}")
             check_silence(place, client, numbers, number)
@@ -80,14 +80,14 @@ def check_silence(place: lab.Lab, client: lab.Talker, numbers: Numbers, number: 
     """In MIGRATE_WAIT nothing is emitted, further RSTs are ignored, what arrives is taken without an ACK; and whoever
     opens a connection with the same four numbers hears nothing (the kernel would challenge it)."""
     refusals = len(place.daemons["one"].events("ignored"))
-    with lab.captured(place.two) as seen:
+    with wire.captured(place.two) as seen:
         client("send", number, 1000)
         numbers.from_one += 1000
         lab.until(lambda: received(place, numbers) == 2000, "what comes is taken")
         # A request with a token that nobody has is refused after the daemon has dealt with the RSTs in front of it.
         newcomer = numbers.pair.segment(SYN, 1_000_000, window=1000)
         unknown = numbers.request(numbers.pair, 1, token=b"\0" * 8)
-        lab.inject_all(place.three, [numbers.reset(), numbers.reset(beyond=-1000), newcomer, unknown])
+        wire.inject_all(place.three, [numbers.reset(), numbers.reset(beyond=-1000), newcomer, unknown])
         place.daemons["one"].wait_event("ignored", refusals + 1)
     own = [one.segment for one in seen if one.segment.src == numbers.pair.remote_ip]
     assert [one.flags for one in own] == [RST | ACK], "something but the refusal was sent"
@@ -110,7 +110,7 @@ def test_when_nobody_comes_back_the_program_sees_a_reset_after_2msl() -> None:
             number, numbers = eavesdrop(place, client, server, version)
             server.start("receive", number, 1)
             sent = time.time()
-            lab.inject(place.three, numbers.reset())
+            wire.inject(place.three, numbers.reset())
             waiting = daemon.wait_event("waiting", at + 1)
             assert server.answer() == "ECONNRESET"
             reset = daemon.wait_event("reset", at + 1)

@@ -88,6 +88,5 @@ def test_between_two_receives_it_moves() -> None:
             server("send", number, 10)
             assert receiver.said() == str(pattern(0, 10))
             place.replace(place.one, version, 1, 11)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", count)
+            place.wait_moved(count)
             receiver.end()

@@ -9,9 +9,8 @@ import signal
 from collections.abc import Iterator
 
 from migrate.core import ACK, SYN, Segment, sack_blocks, seq
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.odd import ONLY_WITH_HOLES, orders_file
-from tests.linux.test_moves import FAMILY, dropping
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
 
@@ -28,7 +27,7 @@ def out_of_order(host: Host) -> int:
 
 def connect(place: lab.Lab, client: lab.Talker, server: lab.Talker, version: int) -> tuple[int, dict[str, int]]:
     """A connection, and the number of the next byte that each host sends on it."""
-    with lab.captured(place.one) as seen:
+    with wire.captured(place.one) as seen:
         number = lab.connect(client, server, version)
     return number, {"one": seq.add(seen[0].segment.seq, 1), "two": seq.add(seen[1].segment.seq, 1)}
 
@@ -39,8 +38,8 @@ def holes(place: lab.Lab, version: int, start: int, sender: Host, receiver: Host
     """The receiver holds data beyond two holes that are never filled on the old address pair."""
     lost = ", ".join(str(seq.add(start, segment * MSS[version])) for segment in LOST)
     before = out_of_order(receiver)
-    pair = f"{FAMILY[version]} {'daddr' if receiver is place.one else 'saddr'} {old}"
-    with dropping(receiver, version, f"{pair} tcp sequence {{ {lost} }}"):
+    pair = f"{wire.FAMILY[version]} {'daddr' if receiver is place.one else 'saddr'} {old}"
+    with wire.dropping(receiver, version, f"{pair} tcp sequence {{ {lost} }}"):
         talker("send_meanwhile", number, COUNT)
         lab.until(lambda: out_of_order(receiver) > before + 4, "data beyond holes")
         yield
@@ -50,7 +49,7 @@ def relative(blocks: tuple[tuple[int, int], ...], start: int) -> list[tuple[int,
     return sorted((seq.diff(first, start), seq.diff(last, start)) for first, last in blocks)
 
 
-def third(seen: list[lab.Seen], version: int) -> Segment:
+def third(seen: list[wire.Seen], version: int) -> Segment:
     """Segment 7 of the move to the address with number 11."""
     new = lab.ip(lab.address(version, 11))
     return next(one.segment for one in seen if one.segment.src == new and one.segment.flags & (SYN | ACK) == ACK)
@@ -64,10 +63,9 @@ def test_the_answerer_sends_nothing_but_the_holes_and_what_comes_behind() -> Non
             mss = MSS[version]
             number, start = connect(place, client, server, version)
             with holes(place, version, start["two"], place.two, place.one, server, number, lab.address(version, 1)):
-                with lab.captured(place.one) as here:
+                with wire.captured(place.one) as here:
                     place.replace(place.one, version, 1, 11)
-                    for daemon in place.daemons.values():
-                        daemon.wait_event("migrated", number + 1)
+                    place.wait_moved(number + 1)
                     assert client("receive", number, COUNT) == "right"
             new = lab.ip(lab.address(version, 11))
             seven = third(here, version)
@@ -108,7 +106,7 @@ def test_without_the_iterator_it_is_dropped_and_said() -> None:
         for version in lab.VERSIONS:
             number, start = connect(place, client, server, version)
             with holes(place, version, start["two"], place.two, place.one, server, number, lab.address(version, 1)):
-                with lab.captured(place.one) as here:
+                with wire.captured(place.one) as here:
                     place.replace(place.one, version, 1, 11)
                     place.daemons["one"].wait_event("migrated", number + 1)
                     assert client("receive", number, COUNT) == "right"
@@ -126,8 +124,7 @@ def test_what_an_earlier_stay_left_on_the_way_is_dropped() -> None:
         for version in lab.VERSIONS:
             number, start = connect(place, client, server, version)
             place.replace(place.one, version, 1, 11)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", 2 * number + 1)
+            place.wait_moved(2 * number + 1)
             port = client("names", number)[1]
             late = Segment(
                 lab.ip(lab.address(version, 2)), 9000, lab.ip(lab.address(version, 1)), port, ACK,
@@ -138,12 +135,11 @@ def test_what_an_earlier_stay_left_on_the_way_is_dropped() -> None:
             os.kill(worker, signal.SIGSTOP)  # so that 6 comes later
             place.replace(place.one, version, 11, 1)
             place.daemons["one"].wait_event("migrating", 2 * number + 2)
-            with lab.captured(place.one, "eth1") as seen:
-                lab.inject(place.three, late)
+            with wire.captured(place.one, "eth1") as seen:
+                wire.inject(place.three, late)
             assert late in [one.segment for one in seen], "it has not arrived: this shows nothing"
             os.kill(worker, signal.SIGCONT)
-            for daemon in place.daemons.values():
-                daemon.wait_event("migrated", 2 * number + 2)
+            place.wait_moved(2 * number + 2)
             assert out_of_order(place.one) == before
             lab.both_ways(client, server, number, COUNT)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from migrate.core import TcpState
-from tests.linux import lab
+from tests.linux import lab, wire
 from tests.linux.test_halves import MORE, Pair, fins, halves
 from tests.linux.test_orphans import orphan
 from tests.topologies.inside import in_sandbox
@@ -37,7 +37,7 @@ def behind_data(pair: Pair) -> None:
 def half_closed(pair: Pair) -> None:
     pair.client("shutdown", pair.number)
     pair.come_to(TcpState.FIN_WAIT2, TcpState.CLOSE_WAIT)
-    with lab.captured(pair.place.one) as seen:
+    with wire.captured(pair.place.one) as seen:
         pair.move("one", 11)
         pair.come_to(TcpState.FIN_WAIT2, TcpState.CLOSE_WAIT, SOON)
         time.sleep(SOON / 4)

@@ -82,7 +82,7 @@ def connection(state: State = State.ESTABLISHED, msl: float = 30.0) -> Connectio
 
 
 def proof(s: int, octet: int, count: int, k: bytes = K) -> bytes:
-    """R by protocol.md's formula: SHA-1(Ni | Na | K | S | octet), and the count's high bits once it has passed 127."""
+    """R by the draft's formula: SHA-1(Ni | Na | K | S | octet), and the count's high bits once it has passed 127."""
     covered = struct.pack("!II", NI, NA) + k + struct.pack("!IB", s, octet)
     if count > 127:
         covered += struct.pack("!I", count >> 7)

@@ -175,7 +175,7 @@ def test_a_malformed_option_is_the_peers_mistake() -> None:
         migrate_option(PEER_MOVED.segment(SYN, 1, options=bytes((MIGRATE_KIND, 3, 1))))
 
 
-# ---- protocol.md: "On a Migrate SYN, in this order"
+# ---- the checks on a Migrate SYN, in their order: 1 the token, 2 the number, 3 the proof; 4 it is valid
 
 
 class Host:

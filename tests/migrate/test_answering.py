@@ -1,4 +1,4 @@
-"""The side that stays: 5 in, 6 out, 7 in; RSTs and MIGRATE_WAIT.  Each test names the rule of protocol.md it holds."""
+"""The side that stays: 5 in, 6 out, 7 in; RSTs and MIGRATE_WAIT.  Each test names the rule that it holds."""
 
 from __future__ import annotations
 

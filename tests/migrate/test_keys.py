@@ -1,4 +1,4 @@
-"""Keys, the secret, Token and Request, against an independent reading of the formulas in protocol.md."""
+"""Keys, the secret, Token and Request, against an independent reading of the draft's formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The side that moves: segment 5 out, 6 in, 7 out.  Each test names the rule of protocol.md that it holds."""
+"""The side that moves: segment 5 out, 6 in, 7 out.  Each test names the rule that it holds."""
 
 from __future__ import annotations
 

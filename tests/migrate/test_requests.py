@@ -1,4 +1,4 @@
-"""A Migrate SYN that is not simply new and valid: protocol.md, "On a Migrate SYN, in this order", 2 and 3."""
+"""A Migrate SYN that is not simply new and valid: an old number, a wrong proof, an S that nobody can believe."""
 
 from __future__ import annotations
 

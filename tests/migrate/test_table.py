@@ -95,7 +95,7 @@ def test_every_state_has_a_row_for_every_event() -> None:
     ],
 )
 def test_the_states_of_the_protocol(start: State, event: Event, end: State) -> None:
-    """protocol.md, "States" (slide 22)."""
+    """Slide 22, and what this project adds."""
     c = connection(start)
     c.handle(event)
     assert c.state is end

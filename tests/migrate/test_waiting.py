@@ -1,4 +1,4 @@
-"""A RST from the old address, and MIGRATE_WAIT: protocol.md, "RST and MIGRATE_WAIT"."""
+"""A RST from the old address, and MIGRATE_WAIT (slides 20 and 22)."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_stalls() -> None:
 
 
 def judged(one: Download, *, broken: str = "", kills: int = 5, told: tuple[Event, ...] = ()) -> Document:
-    document = Document(1, 5, "now")
+    document = Document(seed=1, kills=5)
     document.judge(broken, {"kills": kills}, 1, 1000, Fates([one], list(told), {"c1": [NAMED]}))
     return document
 

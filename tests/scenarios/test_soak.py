@@ -62,7 +62,7 @@ def test_an_entry_that_stays_is_seen() -> None:
 
 
 def judged(broken: str = "", right: int = 2, migrated: int = 5, growth: leaks.Growth | None = None) -> Document:
-    document = Document(1, 10, "now", before={"a": 1}, after={"a": 1})
+    document = Document(seed=1, minutes=10, before={"a": 1}, after={"a": 1})
     document.judge(broken, {}, Totals(2, right, 10), {"one": migrated}, growth or leaks.Growth())
     return document
 

@@ -14,7 +14,7 @@ import pytest
 from topologies.sandbox import run_in_sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_SECONDS = 100
+TIMEOUT_SECONDS = 200
 
 
 def in_sandbox(function: Callable[[], None]) -> Callable[[], None]:

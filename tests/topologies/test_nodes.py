@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.topologies.inside import in_sandbox
+from tests.topologies.pair import pair
 from topologies.links import Veth
 from topologies.network import LabTopo, Network
 from topologies.nodes import BaseStation, Host, NodeError, Router
@@ -201,6 +203,26 @@ def test_the_end_of_a_host_is_the_end_of_all_it_started() -> None:
     assert not Path("/sys/fs/cgroup/alone").exists()
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
     assert not any(b"/run/started" in command or b"mininet:alone" in command for command in commands)
+
+
+@in_sandbox
+def test_no_connection_outlives_its_host() -> None:
+    """Its peer has gone silent: it would wait for an answer to its FIN, for minutes."""
+    with pair(Veth()) as (one, two, _):
+        with two.entered():
+            listener = socket.create_server(("10.0.0.2", 7000))
+        client = "import socket, time\ns = socket.create_connection(('10.0.0.2', 7000))\ntime.sleep(100)"
+        one.spawn([sys.executable, "-c", client])
+        accepted = listener.accept()[0]
+        two.ip("link", "set", "dev", "two-eth0", "down")
+        kept = os.open(one.namespace, os.O_RDONLY)
+        one.terminate()
+        left = subprocess.run(
+            ["nsenter", f"--net=/proc/{os.getpid()}/fd/{kept}", "ss", "--tcp", "--all", "--no-header"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert not left.stdout
+        accepted.close()
 
 
 @in_sandbox

@@ -67,6 +67,7 @@ def test_nothing_is_late_without_a_migration() -> None:
     assert not any(late(view, []))
     assert not any(retransmitted(view))
 
+
 def test_a_request_that_nobody_answers_leads_nowhere() -> None:
     """A Migrate SYN that comes behind a newer one: what goes to the newer one's address is not late."""
     setting = Setting(addresses=("10.0.1.2", "10.0.2.2", "10.0.3.2"), move_after=(30_000, 60_000))

@@ -23,9 +23,7 @@ from tests.analysis.pictures.made import stream_of
 from tests.analysis.pictures.synthetic import Setting
 
 MANY = Setting(addresses=tuple(f"10.0.{i}.2" for i in range(1, 14)), move_after=tuple(range(6000, 97_000, 7600)))
-VERY_MANY = Setting(
-    addresses=tuple(f"10.0.{i}.2" for i in range(1, 15)), move_after=tuple(range(6000, 97_000, 7000))
-)
+VERY_MANY = Setting(addresses=tuple(f"10.0.{i}.2" for i in range(1, 15)), move_after=tuple(range(6000, 97_000, 7000)))
 SETTINGS_DRAWN = {
     "mobile": Setting(),
     "server": Setting(vantage="server"),

@@ -10,8 +10,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from analysis.capture import Packet, split_options
-from benchmarks.measurement import NotMeasured
+from analysis.capture import CaptureError, Packet, split_options
 
 # Magic number of a pcap file with times in nanoseconds, as tcpdump writes it here, and link type Ethernet.
 _NANOSECONDS, _ETHERNET = 0xA1B23C4D, 1
@@ -28,9 +27,9 @@ def read(path: Path, vantage: str) -> list[Packet]:
 
 
 def parse(data: bytes, vantage: str, name: str = "") -> Iterator[Packet]:
-    """The same from a file's bytes.  Raises `NotMeasured` for another kind of file."""
+    """The same from a file's bytes.  Raises `CaptureError` for another kind of file."""
     if len(data) < _FILE.size or _FILE.unpack_from(data)[::6] != (_NANOSECONDS, _ETHERNET):
-        raise NotMeasured(f"{name} is no capture of an Ethernet interface with times in nanoseconds")
+        raise CaptureError(f"{name} is no capture of an Ethernet interface with times in nanoseconds.")
     at, number = _FILE.size, 0
     names: dict[bytes, str] = {}
     while at + _RECORD.size <= len(data):

@@ -10,9 +10,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
 
-from analysis import capture
-from benchmarks import pcap
-from benchmarks.measurement import NotMeasured
+from analysis import capture, pcap
 from tests.analysis import made_trace as made
 from tests.analysis.made_trace import Setting
 
@@ -58,5 +56,5 @@ def test_a_file_that_is_still_being_written_ends_with_its_last_whole_packet(tmp_
 def test_another_kind_of_file(tmp_path: Path, data: bytes | str) -> None:
     if isinstance(data, str):
         data = written(tmp_path / "a.pcap", nanoseconds=False).read_bytes()
-    with pytest.raises(NotMeasured, match="no capture of an Ethernet interface with times in nanoseconds"):
+    with pytest.raises(capture.CaptureError, match="no capture of an Ethernet interface with times in nanoseconds"):
         list(pcap.parse(data, "mobile", "a.pcap"))

@@ -1,0 +1,144 @@
+"""What happens while a connection moves: data arrives, an address goes, the peer does not answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from migrate.linux import libbpf
+from migrate.linux.maps import COUNTERS, SETTINGS, TUPLE, WATCH, Switchboard
+from scenarios.programs import Download, checksum
+from scenarios.soak import leaks
+from tests.linux import lab, wire
+from tests.linux.odd import orders_file
+from tests.topologies.inside import in_sandbox
+from topologies.nodes import Host
+
+SIZE = 3_000_000
+RATE = 40e6
+"""Bits per second; the download then takes 0.6 s."""
+
+
+@in_sandbox
+def test_the_new_address_goes_while_the_socket_is_carried_to_it() -> None:
+    """The socket has been taken apart by then, and no address of the host is left: it gets its old pair back, and moves
+    when there is an address again."""
+    with lab.lab(rate_bps=RATE, module="tests.linux.odd") as place:
+        wanted = place.nginx(SIZE)
+        for number, version in enumerate(lab.VERSIONS):
+            daemon, target = place.daemons["one"], lab.OUT / f"got{version}"
+            download = Download(place.one, lab.address(version, 2), "object", target)
+            download.wait_for(SIZE // 4, lab.PATIENCE_SECONDS)
+            new = f"{lab.address(version, 11)}/{lab.LENGTH[version]}"
+            orders_file("one").write_text(f"lose:{new}@one-eth0 before the bind")
+            place.replace(place.one, version, 1, 11)
+            failed = daemon.wait_event("rebind-failed", number + 1)
+            assert failed["local"] == lab.address(version, 1)
+            daemon.wait_event("suspended", number + 1)
+            assert lab.address(version, 1) not in place.one.ip("address"), "what stood in is still there"
+            place.add(place.one, version, 12)
+            daemon.wait_event("migrated", number + 1)
+            assert download.finish(lab.PATIENCE_SECONDS) == 0
+            assert checksum(target) == wanted
+            lab.assert_untouched(place.one)
+        assert place.daemons["two"].events("reset") == []
+
+
+@in_sandbox
+def test_what_arrives_while_a_socket_is_rebound_reaches_it() -> None:
+    """A server that is slow between the rebind and its end: the ACKs of its data come in between.  Were they lost, it
+    would send again after its first timeout, a second."""
+    with lab.lab(module="tests.linux.odd") as place:
+        orders_file("two").write_text("slow cleared")
+        client, server = lab.talkers(place)
+        for number, version in enumerate(lab.VERSIONS):
+            lab.connect(client, server, version)
+            with (
+                wire.captured(place.two) as seen,
+                wire.dropping(
+                    place.one, version, f"{wire.FAMILY[version]} daddr {lab.address(version, 1)} tcp sport 9000"
+                ),
+            ):
+                server("send", number, 5000)
+                place.replace(place.one, version, 1, 11)
+                place.daemons["two"].wait_event("migrated", number + 1)
+                assert client("receive", number, 5000) == "right"
+                lab.wait_until_acknowledged(server, number)
+            new = lab.ip(lab.address(version, 11))
+            sent = [one.segment for one in seen if one.segment.dst == new and one.segment.payload]
+            assert sum(len(one.payload) for one in sent) == 5000, "something was sent twice"
+
+
+@in_sandbox
+def test_a_connection_rebound_to_its_own_pair_stays_known() -> None:
+    """The address is gone for a moment and comes back: both sockets get the pair that they have, and can move again."""
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        for number, version in enumerate(lab.VERSIONS):
+            lab.connect(client, server, version)
+            place.remove(place.one, version, 1)
+            place.daemons["one"].wait_event("suspended", number + 1)
+            place.add(place.one, version, 1)
+            for daemon in place.daemons.values():
+                daemon.wait_event("migrated", 2 * number + 1)
+                assert len(daemon.migratable()) == number + 1
+            lab.both_ways(client, server, number)
+            place.replace(place.one, version, 1, 11)
+            place.wait_moved(2 * number + 2)
+            lab.both_ways(client, server, number)
+
+
+def promise(host: Host, seconds: float) -> None:
+    """The eBPF side takes the host's daemon for alive so long."""
+    sizes = {"settings": SETTINGS.size, "counters": COUNTERS.size * libbpf.processors(), "watches": WATCH.size}
+    maps = []
+    for name, size in sizes.items():
+        fd = libbpf.open_pin(leaks.pins(host) / name)
+        assert fd is not None
+        maps.append(libbpf.Map(fd, TUPLE.size if name == "watches" else 4, size))
+    Switchboard(*maps).promise(seconds)
+
+
+@in_sandbox
+def test_a_program_that_begins_to_write_while_its_peer_does_not_answer() -> None:
+    """Nothing is in flight before, and the address is still there.  A kernel that is told that its segments are dropped
+    tries 15 times, each half a second, and gives up (tcp_send_probe0)."""
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        for number, version in enumerate(lab.VERSIONS):
+            lab.connect(client, server, version)
+            lab.both_ways(client, server, number)
+            lab.until(lambda number=number: client("unacknowledged", number) == 0, "nothing is in flight")  # type: ignore[misc]
+            place.add(place.one, version, 11)
+        worker = place.daemons["two"].worker
+        os.kill(worker, signal.SIGSTOP)
+        promise(place.two, 60)  # else its kernel would answer in the daemon's place, by RST
+        for version in lab.VERSIONS:
+            place.daemons["one"].ask(do="migrate", to=lab.address(version, 11))
+        place.daemons["one"].wait_event("migrating", 2)
+        for number in range(2):
+            assert client("send", number, 84) == 84
+        time.sleep(9)
+        os.kill(worker, signal.SIGCONT)
+        place.daemons["one"].wait_event("migrated", 2)
+        for number in range(2):
+            assert server("receive", number, 84) == "right"
+            lab.both_ways(client, server, number)
+
+
+@in_sandbox
+def test_the_new_address_goes_while_a_bound_socket_is_being_rebound() -> None:
+    """Its port is bound by then, and cannot be bound again: it goes back with what it has."""
+    with lab.lab(module="tests.linux.odd") as place:
+        client, server = lab.talkers(place)
+        lab.connect(client, server, 4, source=lab.address(4, 1))
+        lab.both_ways(client, server, 0)
+        place.add(place.one, 4, 11)
+        orders_file("one").write_text(f"lose:{lab.address(4, 11)}/24@one-eth0 bound")
+        place.daemons["one"].ask(do="migrate", to=lab.address(4, 11))
+        place.daemons["one"].wait_event("rebind-failed")
+        assert not orders_file("one").exists()
+        place.replace(place.one, 4, 1, 12)
+        place.daemons["one"].wait_event("migrated")
+        lab.both_ways(client, server, 0)
