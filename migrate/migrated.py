@@ -18,6 +18,7 @@ from migrate.linux.journal import Journal
 from migrate.linux.programs import SetupError
 
 HIGHEST_PRIORITY = -20
+AUTOGROUP = Path("/proc/self/autogroup")
 DEFAULT_PINS = Path("/sys/fs/bpf")
 DEFAULT_JOURNALS = Path("/run")
 
@@ -120,8 +121,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         # It stands in for the kernel, for a moment and while others wait: it does not queue up behind busy programs.
-        with contextlib.suppress(PermissionError):  # a container without CAP_SYS_NICE: slower, not wrong
-            os.setpriority(os.PRIO_PROCESS, 0, HIGHEST_PRIORITY)
+        with contextlib.suppress(OSError):  # a container without CAP_SYS_NICE: slower, not wrong
+            _hurry()
         claim().close()  # a second daemon is turned away before it touches anything
         journal = _journal(arguments.journal or DEFAULT_JOURNALS / f"migrate-{namespace}.journal")
         recover(journal, options.cgroup, options.pins)  # in case a guardian and its worker died in a rebind
@@ -135,6 +136,16 @@ def main(argv: list[str] | None = None) -> int:
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _hurry() -> None:
+    """The highest priority among the host's programs.  Raises OSError.
+
+    A kernel that groups processes by session (CONFIG_SCHED_AUTOGROUP) weighs their priorities within the session only,
+    and the sessions among each other by a priority of their own."""
+    os.setpriority(os.PRIO_PROCESS, 0, HIGHEST_PRIORITY)
+    if os.getsid(0) == os.getpid() and AUTOGROUP.exists():  # no others are in that session
+        AUTOGROUP.write_text(str(HIGHEST_PRIORITY))
 
 
 def _journal(path: Path) -> Journal:

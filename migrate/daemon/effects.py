@@ -46,6 +46,7 @@ from migrate.core import (
 from migrate.daemon.events import EventLog
 from migrate.daemon.registry import Managed, Registry
 from migrate.linux import carryable
+from migrate.linux.addresses import Tables
 from migrate.linux.beyond import OutOfOrder
 from migrate.linux.journal import Order
 from migrate.linux.maps import WATCH_ALL, WATCH_HOLD, WATCH_MUTE_IN, WATCH_MUTE_OUT, WATCH_SYNACK, Address, Switchboard
@@ -73,6 +74,7 @@ class Effects:
         rebinder: Rebinder,
         probe: Probe,
         route: IPRoute,
+        tables: Tables,
         log: EventLog,
         repeats_scale: bool,
         tracking: Tracking | None,
@@ -81,7 +83,8 @@ class Effects:
         """`repeats_scale`: segments 5 and 6 say the window scale again.  `tracking`: is told of what moves.
         `out_of_order`: reads what sockets hold beyond a hole."""
         self._registry, self._switchboard, self._wire = registry, switchboard, wire
-        self._rebinder, self._probe, self._route, self._log = rebinder, probe, route, log
+        self._rebinder, self._probe, self._log = rebinder, probe, log
+        self._route, self._tables = route, tables
         self._repeats_scale, self._tracking, self._out_of_order = repeats_scale, tracking, out_of_order
         self._limiter, self._lookup = RstLimiter(), Lookup()
         self._orders: list[tuple[Managed, Rebind]] = []
@@ -193,11 +196,9 @@ class Effects:
         """Why its socket cannot be carried to a local address, None if it can: known before anything is lost."""
         pair = managed.machine.tuple
         entry = self._lookup(pair)
-        if entry is not None and entry.ulp:
-            return carryable.LAYERS.get(entry.ulp, f"the kernel's {entry.ulp} sits on it")
-        if entry is not None and entry.inode in self._rebinder.rings.recent():
+        if entry is not None and entry.inode in self._rebinder.descriptors.recent():
             return carryable.IO_URING
-        return carryable.why_not(position, to != pair.local_ip)
+        return carryable.why_not(position, to != pair.local_ip, entry)
 
     def refuse(self, name: str, rst: Segment) -> None:
         """Answers a Migrate SYN by RST, unless that source has had its share."""
@@ -224,7 +225,8 @@ class Effects:
             if position and position.out_of_order:
                 holding[action.old] = managed
             managed.ts_recent = position.ts_recent if position else 0
-            reason = position and self.why_not(managed, position, action.new.local_ip)
+            moves = action.new.local_ip != action.old.local_ip
+            reason = position and carryable.why_not(position, moves, self._lookup(action.old))
             if reason:
                 managed.failure = reason
                 self.step(managed, RebindFailed(reason))
@@ -242,7 +244,8 @@ class Effects:
         known = {pair: managed.holder for pair, managed in by_pair.items() if managed.holder}
         beyond = self._beyond({order.old: order for order in orders}, holding) if holding else {}
         try:
-            with speaking_from(self._route, {(order.new.remote_ip, order.new.local_ip) for order in orders}):
+            ends = {(order.new.remote_ip, order.new.local_ip) for order in orders}
+            with speaking_from(self._route, ends, self._tables.source_towards):
                 outcomes = [(done.order, done.reason) for done in self._rebinder.carry(orders, lead, known, beyond)]
         except OSError as error:
             # Nothing was begun: there is no route, or the programs do not stand still.
@@ -264,7 +267,8 @@ class Effects:
         for managed, action in batch:
             assert managed.newcomer is not None
             try:
-                with speaking_from(self._route, [(action.new.remote_ip, action.new.local_ip)]):
+                ends = {(action.new.remote_ip, action.new.local_ip)}
+                with speaking_from(self._route, ends, self._tables.source_towards):
                     image = managed.newcomer.build(action, managed.machine.state_after_rebind())
             except (CannotCarry, OSError) as error:
                 self.step(managed, RebindFailed(getattr(error, "strerror", None) or str(error)))

@@ -80,17 +80,22 @@ class Registry:
     def all(self) -> Iterator[tuple[FourTuple, Negotiated, bytes]]:
         return iter(self._table)
 
+    def at_hand(self) -> Iterator[tuple[FourTuple, Negotiated, bytes]]:
+        """Those that can be told at once: all but a few that have made room for others."""
+        return self._table.at_hand()
+
     def managed(self) -> list[Managed]:
         return list(self._managed.values())
 
     def find(self, tuple_: FourTuple) -> Managed | None:
         """The connection whose socket has this address pair now."""
-        known = self._managed.get(tuple_)
         entry = self._table.get(tuple_)
-        if entry is None:
-            # Its socket is gone, unless it is between two address pairs.
-            return known
-        negotiated, state = entry
+        # Without one, its socket is gone, unless it is between two address pairs.
+        return self.found(tuple_, *entry) if entry else self._managed.get(tuple_)
+
+    def found(self, tuple_: FourTuple, negotiated: Negotiated, state: bytes) -> Managed:
+        """The connection of which the table has just said so much."""
+        known = self._managed.get(tuple_)
         if known is not None:
             if known.negotiated == negotiated:
                 return known
@@ -152,9 +157,9 @@ class Registry:
         """Those of that token that are still there.  The others would hide one that has come back to this host."""
         found = []
         for pair in self._tokens.lookup(token):
-            managed = self.find(pair) if self._table.get(pair) else None
-            if managed:
-                found.append(managed)
+            entry = self._table.get(pair)
+            if entry:
+                found.append(self.found(pair, *entry))
             else:
                 self._forget_token(pair)
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections import Counter
@@ -38,6 +39,7 @@ from migrate.daemon.effects import Effects
 from migrate.daemon.events import EventLog
 from migrate.daemon.registry import Managed, Registry, identify
 from migrate.linux import addresses, carryable, maps, source_rule
+from migrate.linux.addresses import Interface
 from migrate.linux.beyond import OutOfOrder
 from migrate.linux.journal import Journal
 from migrate.linux.keyring import Keyring
@@ -88,9 +90,9 @@ class Service:
             *(self._table, self.keyring, self._switchboard, self._programs.proofs()), options.msl, options.syn_number
         )
         self.probe = self._programs.probe()
-        self._wire = Wire()
+        self._wire, self._tables = Wire(), addresses.Tables()
         rebinder = Rebinder(options.cgroup, self._table, self._switchboard, self._wire, journal, self._orphans())
-        self._rings = rebinder.rings
+        self._descriptors = rebinder.descriptors
         self.effects = Effects(
             self.registry,
             self._switchboard,
@@ -98,12 +100,14 @@ class Service:
             rebinder,
             self.probe,
             self._route,
+            self._tables,
             self.log,
             options.syn_window_scale,
             Tracking() if options.enter_tracking else None,
             out_of_order(),
         )
-        self._watch, self._tables = addresses.Watch(), addresses.Tables()
+        self._watch = addresses.Watch()
+        self._interfaces: list[Interface] | None = None  # unless they have changed since
         self._attached: set[int] = set()
         self._reports: list[bytes] = []
         self._ring = self._programs.reports(self._reports.append)
@@ -134,6 +138,8 @@ class Service:
         # What an earlier daemon attached to an interface that has gone while there was none.
         self._programs.detach_all_but({interface.index for interface in self._tables.interfaces()})
         self._look(settled=True)
+        gc.collect()
+        gc.freeze()  # what is here by now stays: to look through it while programs stand still would take milliseconds
         print("ready", flush=True)
         await self._stopped.wait()
         # The kernel would answer a handshake's next segment by RST.
@@ -211,8 +217,7 @@ class Service:
 
     def _refused(self, managed: Managed, at: Address) -> None:
         managed.refused.add(at)
-        local = self._tables.local_addresses(self._tables.interfaces())
-        own = _not_refused(managed, at, local)
+        own = _not_refused(managed, at, self._local())
         if own is not None:
             self.move(managed, own)  # where it was it may go on
 
@@ -221,7 +226,8 @@ class Service:
     def _addresses_changed(self) -> None:
         """An address that moves is several notices in a row.  A way to the peer is taken as soon as it is seen; that
         there is none is believed a moment later."""
-        self._watch.drain()
+        if self._watch.drain():
+            self._interfaces = None
         if self._look_again is None:
             self._look_again = asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._look_settled)
         self._look(settled=False)
@@ -230,8 +236,13 @@ class Service:
         self._look_again = None
         self._look(settled=True)
 
+    def _local(self) -> set[Address]:
+        return addresses.usable(self._tables.places(), self._tables.interfaces())
+
     def _look(self, settled: bool) -> None:
-        known = self._tables.interfaces()
+        # To list the interfaces waits for whoever configures one, of any network namespace.
+        known = self._tables.interfaces() if settled or self._interfaces is None else self._interfaces
+        self._interfaces = known
         for interface in known:
             if interface.index not in self._attached and self._programs.attach(interface.index, interface.kind):
                 self._attached.add(interface.index)
@@ -239,18 +250,18 @@ class Service:
         if not self._attached <= present:
             self._programs.detach_all_but(present)
             self._attached &= present
-        local = self._tables.local_addresses(known)
+        places = self._tables.places()
+        local = addresses.usable(places, known)
         sources: dict[Address, Address | None] = {}
-        for pair, _, state in list(self.registry.all()):
+        for pair, negotiated, state in list(self.registry.all() if settled else self.registry.at_hand()):
             if pair.local_ip in local and not any(state):
                 continue
-            managed = self.registry.find(pair)
-            if managed is None or _settled(managed, local):
+            managed = self.registry.found(pair, negotiated, state)
+            if _settled(managed, local):
                 continue
             if pair.remote_ip not in sources:
-                source = addresses.source_towards(pair.remote_ip)
-                usable = source in local and self._tables.leads_out(pair.remote_ip, source)
-                sources[pair.remote_ip] = source if usable else None
+                source = self._tables.own_source_towards(pair.remote_ip, places)
+                sources[pair.remote_ip] = source if source in local else None
             source = _not_refused(managed, sources[pair.remote_ip], local)
             if source is not None:
                 self.move(managed, source)
@@ -307,7 +318,7 @@ class Service:
     def describe(self) -> list[dict[str, Any]]:
         """Every TCP connection of this host and how Migrate sees it."""
         known = {tuple_: negotiated for tuple_, negotiated, _ in self.registry.all()}
-        busy = self._rings.look()
+        busy = self._descriptors.look()
         rows = []
         for entry in tcp_sockets(layers=True):
             negotiated = known.get(entry.tuple)
@@ -351,7 +362,7 @@ class Service:
 
     def migrate(self, to: Address, connection: str | None) -> list[dict[str, str]]:
         """Moves one connection, or all that can speak from `to`."""
-        if to not in self._tables.local_addresses(self._tables.interfaces()):
+        if to not in self._local():
             raise RequestError(f"this host has no address {to}; add it to an interface first")
         answers = []
         for tuple_, negotiated, _ in list(self.registry.all()):

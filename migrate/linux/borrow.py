@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PIDFD_GETFD = 438
+_WITHOUT_CHILDREN = 2  # links that a cgroup's directory has then
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -22,13 +24,28 @@ class Holder:
     inode: int
 
 
-def processes(cgroup: Path) -> list[int]:
+def processes(cgroup: Path | str) -> list[int]:
     """The processes in a cgroup and below it."""
     pids: list[int] = []
-    for directory, _, files in os.walk(cgroup):
-        if "cgroup.procs" in files:
-            pids += [int(pid) for pid in Path(directory, "cgroup.procs").read_text().split()]
+    below: list[str] = []
+    with contextlib.suppress(OSError):  # it has just been removed
+        pids = [int(pid) for pid in _whole(f"{cgroup}/cgroup.procs").split()]
+        if os.stat(cgroup).st_nlink > _WITHOUT_CHILDREN:
+            with os.scandir(cgroup) as entries:
+                below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for directory in below:
+        pids += processes(directory)
     return pids
+
+
+def _whole(path: str) -> bytes:
+    fd, read = os.open(path, os.O_RDONLY), b""
+    try:
+        while part := os.read(fd, 1 << 16):
+            read += part
+    finally:
+        os.close(fd)
+    return read
 
 
 def holders(pids: Iterable[int], inodes: set[int]) -> dict[int, Holder]:

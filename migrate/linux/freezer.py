@@ -1,12 +1,28 @@
-"""Holds the programs of a host still, as a laptop's suspend does, through the cgroup v2 freezer."""
+"""Holds the programs of a host still, as a laptop's suspend does, through the cgroup v2 freezer.
+
+A program stands still from when it has next been given a processor.  On a busy machine that takes milliseconds, one
+time slice of whoever is computing.  So programs that are late go first until they stand (SCHED_FIFO), which takes them
+microseconds: a signal waits for them, and they return to it from wherever they are.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from migrate.linux.borrow import processes
 from migrate.linux.restarts import Restarts
+
+_LATE_SECONDS = 0.0002
+_GLANCE_SECONDS = 0.0003  # the kernel tells of it, but not sooner than 10 ms after it has told of the last change
+_ORDINARY = (os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_IDLE)
+
+Policies = Mapping[int, int]
+"""Scheduling policies of threads."""
 
 
 class FreezeError(OSError):
@@ -17,34 +33,83 @@ class Freezer:
     """The freezer of one cgroup directory.  Freezing waits until every process in it stands still."""
 
     def __init__(self, cgroup: Path) -> None:
-        self._freeze = cgroup / "cgroup.freeze"
-        self._events = cgroup / "cgroup.events"
-        self._restarts = Restarts(cgroup)
-        if not self._freeze.exists():
-            raise FreezeError(0, f"{cgroup} is no cgroup v2 directory with a freezer")
+        try:
+            self._freeze = (cgroup / "cgroup.freeze").open("r+b", buffering=0)
+            self._events = (cgroup / "cgroup.events").open("rb", buffering=0)
+        except FileNotFoundError:
+            raise FreezeError(0, f"{cgroup} is no cgroup v2 directory with a freezer") from None
+        self._cgroup, self._restarts = cgroup, Restarts(cgroup)
 
-    def freeze(self, patience: float = 1.0) -> None:
-        """Raises `FreezeError`, with everything running again, if a process does not stop in `patience` seconds."""
+    def freeze(self, patience: float = 1.0, note: Callable[[Policies], None] = lambda policies: None) -> None:
+        """`note` is told of the policies that are about to be changed: should this process be killed before they are
+        as they were, `restore` is somebody else's.
+
+        Raises `FreezeError`, with everything running again, if a process does not stop in `patience` seconds."""
         self._restarts.recent()
-        self._freeze.write_text("1")
-        deadline = time.monotonic() + patience
-        with self._events.open() as events:
-            poll = select.poll()
-            poll.register(events, select.POLLPRI)
-            while True:
-                events.seek(0)
-                if "frozen 1" in events.read():
-                    return
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    self.thaw()
-                    raise FreezeError(0, f"a program in {self._freeze.parent} does not stand still")
-                poll.poll(min(left, 0.05) * 1000)
+        self._write(b"1")
+        if self._stands(_LATE_SECONDS):
+            return
+        late = _policies(self._cgroup)
+        note(late)
+        try:
+            _hurry(late)
+            if not self._stands(patience):
+                raise FreezeError(0, f"a program in {self._cgroup} does not stand still")
+        except BaseException:
+            self.thaw()
+            raise
+        finally:
+            restore(late)
 
     def thaw(self) -> None:
         self._restarts.mend()
-        self._freeze.write_text("0")
+        self._write(b"0")
+
+    def _write(self, what: bytes) -> None:
+        os.pwrite(self._freeze.fileno(), what, 0)
+
+    def _stands(self, patience: float) -> bool:
+        """Do all of them, at the latest in so many seconds?"""
+        deadline = time.monotonic() + patience
+        while not self.frozen:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            select.select((), (), (self._events,), min(left, _GLANCE_SECONDS))
+        return True
 
     @property
     def frozen(self) -> bool:
-        return "frozen 1" in self._events.read_text()
+        return b"frozen 1" in os.pread(self._events.fileno(), 4096, 0)
+
+
+def restore(policies: Policies) -> None:
+    """Schedules these threads as they were scheduled."""
+    for thread, policy in policies.items():
+        _schedule(thread, policy, 0)
+
+
+def _policies(cgroup: Path) -> dict[int, int]:
+    """Of all threads that are not ahead of the others anyway."""
+    found = {}
+    for pid in processes(cgroup):
+        try:
+            for thread in map(int, os.listdir(f"/proc/{pid}/task")):
+                policy = os.sched_getscheduler(thread)
+                if policy & ~os.SCHED_RESET_ON_FORK in _ORDINARY:
+                    found[thread] = policy
+        except OSError:
+            continue  # it has just ended
+    return found
+
+
+def _hurry(policies: Policies) -> None:
+    lowest = os.sched_get_priority_min(os.SCHED_FIFO)
+    for thread in policies:
+        _schedule(thread, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, lowest)
+
+
+def _schedule(thread: int, policy: int, priority: int) -> None:
+    # It may just have ended; or the kernel lets none of its group go first, and the programs take their time.
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(thread, policy, os.sched_param(priority))

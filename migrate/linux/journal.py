@@ -12,12 +12,15 @@ import pickle
 import socket
 import stat
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import Enum
+from operator import attrgetter
 from pathlib import Path
 
 from migrate.core import FourTuple
 from migrate.linux.borrow import Holder
+from migrate.linux.maps import pack_tuple, unpack_tuple
 from migrate.linux.repair import Checkpoint
 
 _END = struct.Struct("=Q")
@@ -50,6 +53,10 @@ class Order:
     sacked: tuple[tuple[int, int], ...] = ()  # what the peer has beyond a hole
 
 
+_REST = attrgetter(*(each.name for each in fields(Order) if each.name not in ("old", "new")))
+_WHERE = attrgetter(*(each.name for each in fields(Holder)))
+
+
 @dataclass(slots=True)
 class Entry:
     order: Order
@@ -61,12 +68,14 @@ class Entry:
 
 @dataclass(slots=True)
 class Story:
-    """What the journal tells: None for the port range where no rebind was under way.  Entries by the index under which
-    they were taken.  `aside`: sockets that have been bound to a device, if only for a moment."""
+    """What the journal tells: None for the port range where no rebind was under way, "" where it has not been touched.
+    Entries by the index under which they were taken.  `aside`: sockets that have been bound to a device, if only for a
+    moment.  `hurried`: scheduling policies of threads, as they were before some may have been changed."""
 
     port_range: str | None
     entries: dict[int, Entry]
     aside: list[Holder]
+    hurried: dict[int, int]
 
 
 class Journal:
@@ -103,14 +112,23 @@ class Journal:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def begin(self, port_range: str) -> None:
+    def begin(self) -> None:
+        self._append("")
+
+    def ports(self, port_range: str) -> None:
+        """What is to be put back, should it not be by who changes it next."""
         self._append(port_range)
 
     def take(self, index: int, order: Order, holder: Holder, reuse_address: int) -> None:
-        self._append((index, order, holder, reuse_address))
+        # As plain values: classes take ten times as long to be written down, while their programs stand still.
+        rest = _REST(order)
+        self._append((index, pack_tuple(order.old), pack_tuple(order.new), rest, _WHERE(holder), reuse_address))
 
     def aside(self, holders: list[Holder]) -> None:
         self._append(holders)
+
+    def hurried(self, policies: Mapping[int, int]) -> None:
+        self._append(dict(policies))
 
     def image(self, index: int, image: Checkpoint) -> None:
         self._append((index, Phase.IMAGED, image))
@@ -128,6 +146,7 @@ class Journal:
         """Everything recorded, by whichever process; what this one records from now on comes behind it."""
         (end,) = _END.unpack(os.pread(self._fd, _END.size, 0))
         at, port_range, entries, aside = _HEADER.size, None, dict[int, Entry](), list[Holder]()
+        hurried: dict[int, int] = {}
         while at < end:
             (length,) = _LENGTH.unpack(os.pread(self._fd, _LENGTH.size, at))
             record = pickle.loads(os.pread(self._fd, length, at + _LENGTH.size))  # our own bytes: see the file's owner
@@ -137,13 +156,16 @@ class Journal:
                     port_range = record
                 case list():
                     aside += record
-                case (int() as index, Order() as order, Holder() as holder, int() as reuse):
-                    entries[index] = Entry(order, holder, reuse)
+                case dict():
+                    hurried |= record
+                case (int() as index, bytes() as old, bytes() as new, rest, where, int() as reuse):
+                    order = Order(unpack_tuple(old), unpack_tuple(new), *rest)
+                    entries[index] = Entry(order, Holder(*where), reuse)
                 case (int() as index, Phase() as phase, image):
                     entries[index].phase = phase
                     entries[index].image = image or entries[index].image
         self._end = end
-        return Story(port_range, entries, aside)
+        return Story(port_range, entries, aside, hurried)
 
 
 def _namespace_cookie() -> int:

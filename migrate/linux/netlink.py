@@ -67,6 +67,15 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         at += (length + 3) & ~3
 
 
+def kinds(data: bytes) -> Iterator[int]:
+    """The type of each message of a datagram."""
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind, _, _, _ = _HEADER.unpack_from(data, at)
+        yield kind
+        at += (max(length, _HEADER.size) + 3) & ~3
+
+
 def attributes(body: bytes, at: int) -> dict[int, bytes]:
     """The attributes from byte `at` of a message on, by type."""
     found = {}

@@ -31,7 +31,7 @@ MADE_UP = 0x40000000  # number of an interface that nobody has
 
 
 class Ports:
-    """Of the namespace in which it was made; `remember` before a batch, `forget` after it."""
+    """Of the namespace in which it was made; `forget` after each batch."""
 
     def __init__(self, cgroup: Path, journal: Journal, switchboard: Switchboard) -> None:
         self._cgroup, self._journal, self._switchboard = cgroup, journal, switchboard
@@ -39,20 +39,19 @@ class Ports:
         self._others: dict[tuple[int, int], list[tuple[Holder, socket.socket, int]]] = {}
         self._found = ""
 
-    def remember(self) -> str:
-        """What `put_back` restores, for the journal."""
-        self._found = f"{PORT_RANGE.read_text().strip()} {PRIVILEGED.read_text().strip()}"
-        return self._found
-
     def forget(self) -> None:
         for others in self._others.values():
             for _, other, _ in others:
                 other.close()
         self._others.clear()
+        self._found = ""
 
     @contextmanager
     def only(self, port: int) -> Iterator[None]:
         """Binds to port 0 get this one meanwhile."""
+        if not self._found:
+            self._found = f"{PORT_RANGE.read_text().strip()} {PRIVILEGED.read_text().strip()}"
+            self._journal.ports(self._found)
         if port < int(self._found.split()[2]):
             PRIVILEGED.write_text(str(port))
         PORT_RANGE.write_text(f"{port} {port}")
@@ -111,7 +110,7 @@ class Ports:
 
 
 def put_back(found: str) -> None:
-    """The range and the first port that needs no privilege, as `Ports.remember` found them."""
+    """The range and the first port that needs no privilege, as `Ports.only` found them."""
     *range_, start = found.split()
     if PORT_RANGE.read_text().split() != range_:
         PORT_RANGE.write_text(" ".join(range_))

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrate.core import FourTuple, seq
-from migrate.linux import carryable, ending, orphans, repair, resend
-from migrate.linux.borrow import Holder, borrow, holders, processes
+from migrate.linux import carryable, ending, freezer, orphans, repair, resend
+from migrate.linux.borrow import Holder, borrow
+from migrate.linux.descriptors import Descriptors
 from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Entry, Journal, Order, Phase
 from migrate.linux.maps import PROMISE_SECONDS, WATCH_MUTE_OUT, Address, Connections, Negotiated, Switchboard
 from migrate.linux.orphans import Orphans
 from migrate.linux.ports import Ports, put_back
 from migrate.linux.repair import CannotCarry, Checkpoint
-from migrate.linux.rings import Rings
 from migrate.linux.sockdiag import Lookup
 from migrate.linux.source_rule import standing_in
 from migrate.linux.wire import Wire
@@ -59,7 +59,7 @@ class Rebinder:
     ) -> None:
         self._cgroup, self._connections, self._wire, self._journal = cgroup, connections, wire, journal
         self._switchboard, self._orphans = switchboard, orphans
-        self._freezer, self.rings = Freezer(cgroup), Rings(cgroup)
+        self._freezer, self.descriptors = Freezer(cgroup), Descriptors(cgroup)
         self._lookup = Lookup()
         self._ports = Ports(cgroup, journal, switchboard)
 
@@ -74,14 +74,15 @@ class Rebinder:
         `find` gave a while ago.  `beyond`: out-of-order queues by the old pair, of those that are to keep them."""
         outcomes: list[Outcome] = []
         where = dict(known or {})
-        where |= self.find([order.old for order in orders if order.old not in where])
-        self.rings.recent()
-        self._journal.begin(self._ports.remember())
+        lacking = [order.old for order in orders if order.old not in where]
+        if lacking:
+            where |= self.find(lacking)
+        self._journal.begin()
         # Until somebody finishes what begins here, the eBPF side keeps away what it is told to, should that take long.
         self._switchboard.promise(STANDSTILL_SECONDS)
-        self._freezer.freeze()
         try:
-            busy = self.rings.now()
+            self._freezer.freeze(note=self._journal.hurried)
+            busy = self.descriptors.now({holder.pid for holder in where.values()})
             for index, order in enumerate(orders):
                 try:
                     held = self._borrowed(order.old, where)
@@ -106,8 +107,9 @@ class Rebinder:
             return []
         outcomes: list[Outcome] = []
         try:
-            put_back(story.port_range)
-            self._ports.remember()
+            freezer.restore(story.hurried)
+            if story.port_range:
+                put_back(story.port_range)
             self._ports.release(story.aside)
             for index, entry in story.entries.items():
                 if entry.phase is Phase.DONE:
@@ -128,11 +130,15 @@ class Rebinder:
         self._journal.clear()
         self._ports.forget()
 
-    def find(self, tuples: Sequence[FourTuple]) -> dict[FourTuple, Holder]:
-        """Who holds the sockets of these pairs, as far as a program does."""
+    def find(self, tuples: Sequence[FourTuple], again: bool = False) -> dict[FourTuple, Holder]:
+        """Who holds the sockets of these pairs, as far as a program does.  `again`: it has just let go of one."""
         entries = {pair: self._lookup(pair) for pair in tuples}
         inodes = {entry.inode: pair for pair, entry in entries.items() if entry and entry.inode}
-        found = holders(processes(self._cgroup), set(inodes))
+        self.descriptors.look() if again else self.descriptors.recent()
+        found = self.descriptors.holders(inodes)
+        if len(found) < len(inodes) and not again:
+            self.descriptors.look()
+            found = self.descriptors.holders(inodes)
         return {inodes[inode]: holder for inode, holder in found.items()}
 
     def _borrowed(self, pair: FourTuple, where: dict[FourTuple, Holder]) -> tuple[Holder, socket.socket] | None:
@@ -141,7 +147,7 @@ class Rebinder:
         holder = where.get(pair)
         sock = borrow(holder) if holder else None
         if sock is None:
-            holder = self.find([pair]).get(pair)
+            holder = self.find([pair], again=True).get(pair)
             sock = borrow(holder) if holder else None
         if holder is None:
             return None

@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from migrate.linux.addresses import source_towards
 from migrate.linux.maps import Address
 
 TABLE = 0xC0DE
@@ -75,8 +74,11 @@ def remove_all(route: IPRoute) -> None:
 
 
 @contextmanager
-def speaking_from(route: IPRoute, pairs: Iterable[tuple[Address, Address]]) -> Iterator[None]:
-    """For each (remote, source): connections made meanwhile to `remote` come from `source`.
+def speaking_from(
+    route: IPRoute, pairs: Iterable[tuple[Address, Address]], source_towards: Callable[[Address], Address | None]
+) -> Iterator[None]:
+    """For each (remote, source): connections made meanwhile to `remote` come from `source`.  `source_towards`: from
+    where they would come else.
 
     Raises OSError where the host has no route to `remote` from `source`.
     """

@@ -366,10 +366,12 @@ def counters(host: Host, *names: str) -> dict[str, int]:
 
 
 def assert_untouched(host: Host) -> None:
-    """Nothing is held still, and nothing of a rebind is left: the port range, rules, routes."""
+    """Nothing is held still, and nothing of a rebind is left: port range, rules, routes, schedules."""
     cgroup = host.programs_cgroup
     assert (cgroup / "cgroup.freeze").read_text().strip() == "0", f"the programs of {host.name} are being frozen"
     until(lambda: "frozen 0" in (cgroup / "cgroup.events").read_text(), f"the programs of {host.name} run again")
+    for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
+        assert os.sched_getscheduler(pid) == os.SCHED_OTHER, f"program {pid} of {host.name} goes before all others"
     assert host.sysctl("net.ipv4.ip_local_port_range") == DEFAULT_PORT_RANGE, f"port range of {host.name}"
     assert host.sysctl("net.ipv4.ip_unprivileged_port_start") == "1024", f"privileged ports of {host.name}"
     for version in VERSIONS:

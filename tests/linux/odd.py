@@ -20,7 +20,7 @@ from typing import Any
 from migrate import migrated
 from migrate.daemon import effects, guardian
 from migrate.daemon.registry import Registry
-from migrate.linux import repair, resend
+from migrate.linux import freezer, repair, resend
 from migrate.linux.freezer import Freezer
 from migrate.linux.journal import Journal
 from migrate.linux.maps import Connections
@@ -38,6 +38,7 @@ def orders_file(host: str) -> Path:
 POINTS: dict[str, tuple[Any, str, str]] = {
     "said its first": (Wire, "send", "after"),  # 5 or 6 has left
     "begun": (Journal, "begin", "after"),
+    "hurried": (freezer, "_hurry", "after"),
     "frozen": (Freezer, "freeze", "after"),
     "taken": (Journal, "take", "after"),
     "in repair mode": (repair, "enter", "after"),
@@ -100,10 +101,20 @@ def _wrap(point: str, owner: Any, name: str, when: str, file: Path) -> None:
     setattr(owner, name, wrapped)
 
 
+def _every_program_is_late() -> None:
+    stands = Freezer._stands
+
+    def patient_only(self: Freezer, patience: float) -> bool:
+        return patience != freezer._LATE_SECONDS and stands(self, patience)
+
+    Freezer._stands = patient_only  # type: ignore[method-assign]
+
+
 def main() -> int:
     file = orders_file(os.environ["ODD_HOST"])
     for point, (owner, name, when) in (POINTS | OUTSIDE_OF_REBINDS).items():
         _wrap(point, owner, name, when, file)
+    _every_program_is_late()
     in_child = guardian._in_child
 
     def as_worker(worker: Callable[[Journal], int], journal: Journal, guardian: int) -> None:

@@ -20,7 +20,9 @@ linux = pytest.mark.skipif(os.uname().sysname != "Linux", reason="asks the kerne
 
 def written(path: Path) -> Journal:
     journal = Journal(path)
-    journal.begin("1 2")
+    journal.begin()
+    journal.ports("1 2")
+    journal.hurried({7: 0})
     for index in (0, 2):
         journal.take(index, ORDER, HOLDER, 1)
     journal.phase(2, Phase.REBUILT)
@@ -32,8 +34,9 @@ def test_another_process_reads_it_and_writes_on(tmp_path: Path) -> None:
     written(tmp_path / "journal")
     other = Journal(tmp_path / "journal")
     story = other.read()
-    assert story.port_range == "1 2"
+    assert (story.port_range, story.hurried) == ("1 2", {7: 0})
     assert {index: entry.phase for index, entry in story.entries.items()} == {0: Phase.TAKEN, 2: Phase.REBUILT}
+    assert (story.entries[0].order, story.entries[0].holder) == (ORDER, HOLDER)
     other.phase(0, Phase.DONE)
     assert Journal(tmp_path / "journal").read().entries[0].phase is Phase.DONE
 

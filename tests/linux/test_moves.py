@@ -13,17 +13,19 @@ RATE = 40e6
 """Bits per second; the download then takes 0.6 s, so that every move happens in the middle of it."""
 
 
-def download_moved(version: int, move: Callable[[lab.Lab, int], None], moves: int, on: str = "one") -> None:
+def download_moved(
+    version: int, move: Callable[[lab.Lab, int], None], moves: int, on: str = "one", size: int = SIZE
+) -> None:
     """A download by curl from nginx during which `move(place, number)` happens so many times."""
     with lab.lab(rate_bps=RATE) as place:
-        wanted = place.nginx(SIZE)
+        wanted = place.nginx(size)
         target = lab.OUT / "got"
         download = Download(place.one, lab.address(version, 2), "object", target)
         for number in range(moves):
             download.wait_for((number + 1) * SIZE // (moves + 2), lab.PATIENCE_SECONDS)
             move(place, number)
             place.daemons[on].wait_event("migrated", number + 1)
-            assert download.received < SIZE, "it was over before the move: this shows nothing"
+            assert download.received < size, "it was over before the move: this shows nothing"
         assert download.finish(lab.PATIENCE_SECONDS) == 0
         assert checksum(target) == wanted
         for name, daemon in place.daemons.items():
@@ -88,7 +90,7 @@ def test_make_before_break() -> None:
 
     for version in lab.VERSIONS:
         after: list[tuple[dict[str, int], dict[str, int]]] = []
-        download_moved(version, move, moves=2)
+        download_moved(version, move, moves=2, size=3 * SIZE)  # each move is several programs that run in its middle
         assert all(before == later for before, later in after), "taking the old address away was noticed"
         lab.clear()
 
