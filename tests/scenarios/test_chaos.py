@@ -109,8 +109,9 @@ def judged(one: Download, *, broken: str = "", kills: int = 5, told: tuple[Event
 
 
 def test_what_is_left_is_a_fault() -> None:
-    before, after = {"c1: sockets": 3, "sA: pins": 9}, {"c1: sockets": 4, "sA: pins": 9}
-    document = Document(seed=1, kills=5, before=before, after=after)
+    document = Document(seed=1, kills=5)
+    document.before = {"c1: sockets": 3, "sA: pins": 9}
+    document.after = {"c1: sockets": 4, "sA: pins": 9}
     taken = [Event(10.5, "aa", "taken-over", "from sA", 0)]
     document.judge("", {"kills": 5}, 1, 1000, Fates([download("right")], taken, {"c1": [NAMED]}))
     assert document.verdict is Verdict.FAIL
