@@ -19,7 +19,7 @@ PADDED = "padded/"
 _PAD = "x" * 3000
 NGINX_LINES = f"location /{PADDED} {{ {' '.join(f'add_header X-Pad-{number} {_PAD};' for number in range(8))} }}"
 AT_ONCE = {"c1": 4, "c2": 4, "c3": 4}
-SLOW_SHARE, SLOW_RATES = 0.5, ("40k", "100k", "300k")
+SLOW_SHARE, SLOW_RATES = 0.5, ["40k", "100k", "300k"]
 """Some read slowly: what has been sent then waits at both ends."""
 SEVERAL_SHARE = 0.2
 """Some fetch three objects, one after the other on one connection."""

@@ -22,7 +22,7 @@ def chaos(kills: int, wrong: str = "", fault: str = "none") -> tuple[int, dict[s
     status and result.json."""
     replica.MSL_SECONDS = 5.0
     downloads.STUCK_SECONDS = 15.0
-    downloads.SLOW_RATES = ("200k", "300k")  # the slowest would take more than a minute to its end
+    downloads.SLOW_RATES = ["200k", "300k"]  # the slowest would take more than a minute to its end
     cli.DRAIN_SECONDS = 60.0 if fault == "none" else 15.0
     os.environ["WRONG"], os.environ["FAULT"] = wrong, fault
     module = ["--module", "tests.failover.wrong_wedge"] if wrong else []
