@@ -69,7 +69,7 @@ class Soak:
         self._out, self._document, self._module = out, document, module
         self._progress = Progress(sys.stdout)
         self._began = time.monotonic()
-        self._growth = leaks.Growth()
+        self._growth = leaks.Growth(out / "memory.jsonl")
 
     def run(self) -> int:
         document = self._document

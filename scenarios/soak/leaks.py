@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import json
 import os
 import re
 import socket
@@ -261,7 +262,9 @@ class Growth:
     LEAST_SECONDS = 60.0
     """A course that is shorter tells nothing of an hour."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path | None = None) -> None:
+        """`log`: gets a line of JSON for each process at each look, for who wants to see how it grew."""
+        self._log = log
         self._born: dict[int, float] = {}
         self._courses: dict[tuple[str, str, int], Course] = {}
         self.most_descriptors: dict[str, int] = {}
@@ -274,10 +277,15 @@ class Growth:
                         continue
                     born = self._born.setdefault(pid, now)
                     who = f"{name}'s {role}"
-                    self.most_descriptors[who] = max(self.most_descriptors.get(who, 0), descriptors(pid))
+                    open_files, size = descriptors(pid), memory(pid)
+                    self.most_descriptors[who] = max(self.most_descriptors.get(who, 0), open_files)
+                    if self._log is not None:
+                        line = {"seconds": round(now - born, 1), "who": who, "pid": pid, "bytes": size}
+                        with self._log.open("a") as log:
+                            log.write(json.dumps(line) + "\n")
                     if now - born >= self.WARM_SECONDS:
                         course = self._courses.setdefault((name, role, pid), Course())
-                        course.points.append((now, float(memory(pid))))
+                        course.points.append((now, float(size)))
 
     def per_hour(self, role: str) -> tuple[float, float]:
         """Bytes of memory by which the processes of that role grow in an hour, each weighted by how long it was seen;
