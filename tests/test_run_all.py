@@ -158,9 +158,10 @@ def test_a_set_up_that_fails_ends_it_with_the_set_ups_sentence(checkout: Checkou
 @as_root
 def test_the_tests_are_the_linter_the_type_checker_and_pytest(checkout: Checkout) -> None:
     assert checkout.run("test", "-k", "some thing").returncode == 0
-    ruff, mypy, pytest_ = checkout.called()
+    ruff, mypy, compiled, pytest_ = checkout.called()
     assert ruff == "python -m ruff check ."
     assert mypy == "python -m mypy"
+    assert compiled.startswith("python -m compileall ")
     assert pytest_.startswith("python -m pytest ")
     assert pytest_.endswith(" -k some thing")
 

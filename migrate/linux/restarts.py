@@ -18,7 +18,8 @@ from pathlib import Path
 _WITH_A_FILTER = "\nSeccomp:\t2"
 _SHARE = 0.1
 """Of the time, at most, goes into looking who has one."""
-_PATIENCE_SECONDS = 0.05
+_PATIENCE_SECONDS = 5.0
+_GLANCE_SECONDS = 0.0001
 _PEEKUSER, _POKEUSER, _DETACH, _SEIZE, _INTERRUPT = 3, 6, 17, 0x4206, 0x4207
 _WALL = 0x40000000
 _RAX = 8 * 10  # in struct user_regs_struct
@@ -27,6 +28,10 @@ _KNOWN = os.uname().machine == "x86_64"
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 _libc.ptrace.restype = ctypes.c_long
+
+
+class StuckError(RuntimeError):
+    """A thread is held by us and cannot be let go; once this process has ended, the kernel does that."""
 
 
 class Restarts:
@@ -47,7 +52,9 @@ class Restarts:
         self._again = now + (now - began) / _SHARE
 
     def mend(self) -> None:
-        """Of those that the last look has found, who stand still: none of them says restart_syscall when it goes on."""
+        """Of those that the last look has found, who stand still: none of them says restart_syscall when it goes on.
+
+        Raises `StuckError`, after which this process has to end."""
         if self._filtered is None:
             self.recent()  # it was not we who froze them, but a worker that has been killed
         for thread in self._filtered or ():
@@ -73,24 +80,26 @@ def _has_filter(thread: int) -> bool:
 
 
 def _sleeps(thread: int) -> bool:
-    """Is it in a system call?"""
-    return not Path(f"/proc/{thread}/syscall").read_text().startswith(("-1", "running"))
+    """Is it in a system call, where a signal can reach it (else it would not stop for us either)?"""
+    state = Path(f"/proc/{thread}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "S" and not Path(f"/proc/{thread}/syscall").read_text().startswith(("-1", "running"))
 
 
 def _ask_again(thread: int) -> None:
-    """Raises OSError."""
+    """Raises OSError where it ends meanwhile, and StuckError."""
     _ptrace(_SEIZE, thread, 0)
-    stopped = False
+    _ptrace(_INTERRUPT, thread, 0)
+    end = time.monotonic() + _PATIENCE_SECONDS
+    # It stops as soon as it is given a processor.
+    while os.waitpid(thread, _WALL | os.WNOHANG)[0] != thread:
+        if time.monotonic() > end:
+            raise StuckError(f"the thread {thread} does not stop for ptrace within {_PATIENCE_SECONDS:g} s")
+        time.sleep(_GLANCE_SECONDS)
     try:
-        _ptrace(_INTERRUPT, thread, 0)
-        end = time.monotonic() + _PATIENCE_SECONDS
-        while not stopped and time.monotonic() < end:
-            stopped = os.waitpid(thread, _WALL | os.WNOHANG)[0] == thread
-        if stopped and _ptrace(_PEEKUSER, thread, _RAX) == _BY_RESTART_SYSCALL:
+        if _ptrace(_PEEKUSER, thread, _RAX) == _BY_RESTART_SYSCALL:
             _ptrace(_POKEUSER, thread, _RAX, _AS_IT_WAS)
     finally:
-        if stopped:
-            _ptrace(_DETACH, thread, 0)
+        _ptrace(_DETACH, thread, 0)
 
 
 def _ptrace(request: int, thread: int, address: int, value: int = 0) -> int:
