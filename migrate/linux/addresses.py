@@ -25,7 +25,8 @@ IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _FLAGS = struct.Struct("=I")
-_ROUTE = struct.Struct("=BB10x")  # struct rtmsg: family, length of the destination's prefix
+_ROUTE = struct.Struct("=BB5xB4x")  # struct rtmsg: family, length of the destination's prefix, type
+RTN_LOCAL = 2
 _INDEX = struct.Struct("=I")
 
 
@@ -74,6 +75,7 @@ class Tables:
 
     def __init__(self) -> None:
         self._netlink = Netlink(socket.NETLINK_ROUTE)
+        self._delivered = frozenset[Address]()
 
     def interfaces(self) -> list[Interface]:
         found = []
@@ -83,7 +85,12 @@ class Tables:
         return found
 
     def places(self) -> list[tuple[Address, int]]:
-        """The addresses past duplicate detection, each with the number of its interface."""
+        """The addresses past duplicate detection, each with the number of its interface.
+
+        The kernel tells of an address before it has the route by which it delivers to it, on a busy machine by
+        milliseconds; until then what is sent there from this very host leaves by the interface.  It tells of the
+        route, too, and so a new address without it is left out.
+        """
         found: list[tuple[Address, int]] = []
         for message in self._netlink.dump(RTM_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
             _, _, flags, _, index = _ADDRESS.unpack_from(message)
@@ -93,7 +100,14 @@ class Tables:
             if not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED):
                 # On a point-to-point link IFA_ADDRESS is the other end's.
                 found.append((ipaddress.ip_address(more.get(IFA_LOCAL) or more[IFA_ADDRESS]), index))
+        new = {address for address, _ in found} - self._delivered
+        found = [(address, index) for address, index in found if address not in new or self._is_delivered(address)]
+        self._delivered = frozenset(address for address, _ in found)
         return found
+
+    def _is_delivered(self, address: Address) -> bool:
+        route = self._route(address)
+        return route is not None and _ROUTE.unpack_from(route)[2] == RTN_LOCAL
 
     def source_towards(self, remote: Address) -> Address | None:
         """As the function of that name, in a third of the time."""
@@ -110,18 +124,25 @@ class Tables:
 
     def _way(self, remote: Address) -> tuple[Address, int | None] | None:
         """The source address and the interface's number."""
-        family = socket.AF_INET if remote.version == 4 else socket.AF_INET6
-        request = _ROUTE.pack(family, remote.max_prefixlen) + struct.pack("=HH", 4 + len(remote.packed), RTA_DST)
-        try:
-            route = attributes(self._netlink.get(RTM_GETROUTE, request + remote.packed)[0], _ROUTE.size)
-        except OSError:
+        said = self._route(remote)
+        if said is None:
             return None
+        route = attributes(said, _ROUTE.size)
         if RTA_PREFSRC not in route:
             return None  # there is a way, and no address to speak from
         source = ipaddress.ip_address(route[RTA_PREFSRC])
         if source.is_loopback and not remote.is_loopback:
             return None
         return source, _INDEX.unpack(route[RTA_OIF])[0] if RTA_OIF in route else None
+
+    def _route(self, remote: Address) -> bytes | None:
+        """struct rtmsg and its attributes; None without a route."""
+        family = socket.AF_INET if remote.version == 4 else socket.AF_INET6
+        request = _ROUTE.pack(family, remote.max_prefixlen, 0) + struct.pack("=HH", 4 + len(remote.packed), RTA_DST)
+        try:
+            return self._netlink.get(RTM_GETROUTE, request + remote.packed)[0]
+        except OSError:
+            return None
 
     def close(self) -> None:
         self._netlink.close()

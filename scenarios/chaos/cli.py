@@ -135,7 +135,7 @@ class Chaos:
             if not left:
                 return
             if time.monotonic() > end:
-                raise Broken(f"something is left: {left[0]}" + (f" (and {len(left) - 1} more)" if left[1:] else ""))
+                raise Broken(f"something is left: {'; '.join(left)}")
             time.sleep(0.5)
 
     def _keep(self, stage: Stage, broken: str) -> None:

@@ -134,7 +134,7 @@ class Soak:
             if not left:
                 return
             if time.monotonic() > end:
-                raise Broken(f"something is left: {left[0]}" + (f" (and {len(left) - 1} more)" if left[1:] else ""))
+                raise Broken(f"something is left: {'; '.join(left)}")
             time.sleep(1.0)
 
     def _keep(self, stage: Stage, broken: str) -> None:

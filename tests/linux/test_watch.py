@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import subprocess
 
-from migrate.linux.addresses import Watch
+from migrate.linux.addresses import Tables, Watch
 from tests.linux import lab
 from tests.topologies.inside import in_sandbox
 
@@ -36,3 +36,20 @@ def test_links_are_told_from_addresses() -> None:
         ip(change)
         assert notices(watch) is of_a_link, change
     watch.close()
+
+
+@in_sandbox
+def test_an_address_counts_once_the_kernel_delivers_to_it() -> None:
+    """Between the notice of the address and that of its route, as it is for a moment on a busy machine."""
+    with lab.lab(on="") as place, place.one.entered():
+        for version in lab.VERSIONS:
+            here = lab.address(version, 1)
+            route = (f"-{version}", "route", "{}", "local", here, "dev", "one-eth0", "table", "local")
+            place.one.ip(*(word.format("del") for word in route))
+            tables, watch = Tables(), Watch()
+            assert lab.ip(here) not in dict(tables.places())
+            place.one.ip(*(word.format("add") for word in route))
+            assert not notices(watch), "one is told of it"
+            assert lab.ip(here) in dict(tables.places())
+            for one in (tables, watch):
+                one.close()
