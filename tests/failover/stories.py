@@ -121,7 +121,11 @@ def at_address(place: Stage, server: str, number: int, where: str) -> dict[str, 
         # Asked for in the very moment of the move, it is refused: there is no connection on the old pair any more.
         return said if isinstance(said, dict) and said["client"][0] == where else {}
 
-    return until(look, f"the client is at {where}", place.patience)
+    try:
+        return until(look, f"the client is at {where}", place.patience)
+    except AssertionError as error:
+        told = {name: daemon.events()[-8:] for name, daemon in place.daemons.items()}
+        raise AssertionError(f"{error}: {place.replicas[server]('moved', number)}; {told}") from error
 
 
 def started_again(place: Stage, version: int) -> None:
