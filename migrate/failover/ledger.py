@@ -39,6 +39,8 @@ class Ledger:
 
     entries: dict[bytes, Entry] = field(default_factory=dict)
     peers: dict[str, Peer] = field(default_factory=dict)
+    ended: dict[bytes, tuple[int, float]] = field(default_factory=dict)
+    """This member's own connections that have ended: with which count, and when."""
 
     def heard_of(self, name: str, boot: int, now: float) -> Peer:
         """A member has said something."""
@@ -57,6 +59,16 @@ class Ledger:
         offered = known is not None and known.offered and not news
         self.entries[state.token] = Entry(owner, boot, state, now, offered)
         return news
+
+    def own_over(self, token: bytes, sent: int, now: float) -> None:
+        """A connection of this member has ended.  Who has not heard of it, or not even that it was here, tells of it as
+        if it were alive."""
+        self.ended[token] = sent, now
+
+    def has_ended(self, state: SoftState) -> int | None:
+        """The count with which the connection ended here, where somebody tells of it as it was before."""
+        sent, _ = self.ended.get(state.token, (None, 0.0))
+        return sent if sent is not None and state.secrets.sent < sent else None
 
     def over(self, owner: str, token: bytes, sent: int) -> None:
         """The connection has ended, as its owner says."""
@@ -102,4 +114,5 @@ class Ledger:
         old = [token for token, entry in self.entries.items() if now - entry.heard > FORGET_SECONDS]
         for token in old:
             del self.entries[token]
+        self.ended = {token: end for token, end in self.ended.items() if now - end[1] <= FORGET_SECONDS}
         return len(old)

@@ -137,6 +137,7 @@ class Wedge:
     def over(self, session: Subject) -> None:
         state = session.state()
         if state is not None:
+            self._ledger.own_over(state.token, state.secrets.sent, time.monotonic())
             self.say(Over(state.token, state.secrets.sent))
 
     def say(self, message: Message) -> None:
@@ -198,6 +199,9 @@ class Wedge:
                 self._ledger.heard_of(opened.sender, opened.boot, now)
                 if not self._supersede(state.token, state.secrets.sent, opened.sender):
                     return  # the last owner, who has not heard yet
+                if (ended := self._ledger.has_ended(state)) is not None:
+                    self.say(Over(state.token, ended))  # likewise, and meanwhile it has ended here
+                    return
                 known = state.token in self._ledger.entries
                 if self._ledger.told(opened.sender, opened.boot, state, now):
                     if not known:

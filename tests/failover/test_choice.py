@@ -45,6 +45,18 @@ def test_what_is_not_renewed_is_forgotten() -> None:
     assert ledger.expire(61 + FORGET_SECONDS) == 1
 
 
+def test_what_has_ended_here_is_remembered_against_who_has_not_heard() -> None:
+    ledger = Ledger()
+    ledger.own_over(moved(1).token, 1, 0)
+    assert ledger.has_ended(moved(0)) == 1, "as it was before it came here"
+    assert ledger.has_ended(moved(1)) is None
+    assert ledger.has_ended(moved(2)) is None, "it has been taken since"
+    ledger.expire(FORGET_SECONDS)
+    assert ledger.has_ended(moved(0)) == 1
+    ledger.expire(FORGET_SECONDS + 1)
+    assert ledger.has_ended(moved(0)) is None
+
+
 def test_an_offer_is_news_once() -> None:
     ledger = Ledger()
     token = moved(0).token

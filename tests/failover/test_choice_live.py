@@ -126,11 +126,31 @@ def test_a_server_cut_off_from_the_network() -> None:
         place.wedges["sB"].pronounce("sA")
         place.wedges["sB"].wait_event("taken-over")
         download.wait_for(SIZE // 2, PATIENCE_SECONDS)
-        place.cut("sA", "up")
-        place.network.nodes["router"].ip("neighbour", "replace", address("sA"), "lladdr",
-            place.servers["sA"].mac("sA-eth0"), "dev", "router-sA")  # fmt: skip
+        back(place)
         place.wedges["sA"].wait_event("taken-by-another")
         finished(download, wanted)
+
+
+def back(place: House) -> None:
+    """sA's link is up again."""
+    place.cut("sA", "up")
+    mac = place.servers["sA"].mac("sA-eth0")
+    place.network.nodes["router"].neighbour("router-sA", address("sA"), mac)
+
+
+@in_sandbox
+def test_a_server_that_is_back_when_all_is_over() -> None:
+    """sA has heard neither that sB has taken the connection over nor that it has ended there, and speaks of it as if it
+    had it."""
+    with house(rate_bps=RATE) as place:
+        download, wanted = downloading(place, on="sA sB")
+        place.cut("sA")
+        place.wedges["sB"].pronounce("sA")
+        place.wedges["sB"].wait_event("taken-over")
+        finished(download, wanted)
+        until(lambda: place.wedges["sB"].ask(do="status")["connections"] == 0, "it has ended at sB")
+        back(place)
+        place.wedges["sA"].wait_event("taken-by-another")
 
 
 @in_sandbox
