@@ -15,7 +15,7 @@ from migrate.daemon.control import claim
 from migrate.daemon.guardian import guard, recover
 from migrate.daemon.service import Options, Service
 from migrate.linux.journal import Journal
-from migrate.linux.programs import SetupError
+from migrate.linux.setup import SetupError
 
 HIGHEST_PRIORITY = -20
 AUTOGROUP = Path("/proc/self/autogroup")

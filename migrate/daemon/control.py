@@ -15,7 +15,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
-from migrate.linux.programs import SetupError
+from migrate.linux.setup import SetupError
 
 if TYPE_CHECKING:
     from migrate.daemon.service import Service

@@ -35,6 +35,7 @@ from migrate.linux.maps import (
 )
 from migrate.linux.places import OCCUPIED, PLACE, Places
 from migrate.linux.position import Probe
+from migrate.linux.setup import SetupError
 
 # Where our filters sit in clsact: late enough that a host's own filters come first.
 PRIORITY, HANDLE = 0xC0DE, 1
@@ -44,10 +45,6 @@ ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772
 SOCK_OPS_PIN = "sock_ops"
 LINK_PIN = "link_"  # then the interface's index and the direction
 MAP_PINS = ("connections", "places", "occupied", "states", "watches", "settings", "counters", "private_keys")
-
-
-class SetupError(Exception):
-    """The daemon cannot work here; the message is one sentence that says what to do."""
 
 
 @dataclass
