@@ -63,7 +63,6 @@ FAULTS = [
         ((keys.request, "if count > REQNO_MASK:", "if False:"),),
         "hijack: attacks",
         ("recorded request, 65 moves ago: SYN/ACKs",),
-        quick=True,
     ),
     # --- The seven segments -------------------------------------------------------------------------------------------
     Fault(

@@ -20,7 +20,6 @@ FAULTS = [
         ((Service._migrate_syn, "if not known:", "if False:"),),
         "hijack: attacks",
         ("forged tokens: RSTs",),
-        quick=True,
     ),
     Fault(
         "RSTs are not limited",
@@ -68,7 +67,6 @@ FAULTS = [
         ((answering.on_migrate_syn, "if any(", "if False and any("),),
         "hijack: attacks",
         ("request reflected to its sender: ",),
-        quick=True,
     ),
     Fault(
         "a wrong R is accepted",
@@ -115,7 +113,6 @@ FAULTS = [
         ((rules.resets, " and segment.seq == rcv_nxt", ""),),
         "hijack: attacks",
         ("RSTs to the server, in and out of the window: accepted",),
-        quick=True,
     ),
     Fault(
         "a RST in the window counts",
