@@ -44,6 +44,7 @@ class Wedge:
         self._by_token: dict[bytes, Subject] = {}
         self._taker = Taker(self, self._ledger, self._mappers)
         self._lag = 0.0
+        self._declined = False
         self.untold_ms: deque[float] = deque(maxlen=1000)
         """Of the last connections: from accept to the first word of it to the group.  One whose server dies in between
         is lost, as it would be without a group."""
@@ -108,10 +109,12 @@ class Wedge:
         self.spawn(self._serve(session, session.resume()))
 
     async def _serve(self, session: Session, work: Coroutine[Any, Any, None]) -> None:
+        self._greet(changed=True)
         try:
             await work
         finally:
             self._sessions.discard(session)
+            self._greet(changed=True)
             if session.secrets is not None:
                 for token in [token for token, other in self._by_token.items() if other is session]:
                     del self._by_token[token]
@@ -154,10 +157,18 @@ class Wedge:
         self._group.say(Offer(state.token, state.secrets.sent))
         return True
 
+    def _greet(self, changed: bool = False) -> None:
+        """How busy this member is; with `changed`, only if it declines and did not, or the other way round: whose turn
+        it would be, the others wait for."""
+        declines = self.busy or self.ending
+        if not changed or declines != self._declined:
+            self._declined = declines
+            self._group.say(Hello(self.connections, declines))
+
     async def _refresh(self) -> None:
         """Soft state is told again and again; it is not answered, and a datagram may be lost."""
         while True:
-            self._group.say(Hello(self.connections, self.busy or self.ending))
+            self._greet()
             sessions = list(self._by_token.values())
             slice_ = max(1, len(sessions) // 20)
             for at in range(0, len(sessions), slice_):
@@ -276,6 +287,7 @@ class Wedge:
 
     async def _drain(self) -> None:
         """The others are asked to go on with the clients that there are."""
+        self._greet(changed=True)
         offered = [session for session in self._by_token.values() if self.offer(session)]
         end = time.monotonic() + DRAIN_SECONDS
         while any(session in self._sessions for session in offered) and time.monotonic() < end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -90,6 +91,24 @@ def test_a_busy_member_declines() -> None:
         assert "too busy" in place.wedges["sB"].events("declined")[0]["cause"]
         assert not place.wedges["sB"].events("taken-over")
         finished(download, wanted)
+
+
+@in_sandbox
+def test_who_declines_from_now_on_says_so_at_once() -> None:
+    """The others would else wait for its turn until it says how it is, which it does every minute here."""
+
+    def declines() -> bool:
+        return bool(place.wedges["sC"].ask(do="status")["members"].get("sB", {}).get("declines"))
+
+    with house("sB sC") as place:
+        for server in ("sC", "sB"):
+            place.serve(server)
+            place.wedge(server, "--refresh", "60", "--most", "1")
+        until(lambda: "sB" in place.wedges["sC"].ask(do="status")["members"], "sC knows sB")
+        assert not declines()
+        with place.client.entered(), socket.create_connection((address("sB"), PORT)):
+            until(declines, "sB has as many as it may", 10.0)
+        until(lambda: not declines(), "it has none any more", 10.0)
 
 
 @in_sandbox
