@@ -8,7 +8,7 @@ from scenarios import failover_checks as checks
 from scenarios import failover_refusals as refusals
 from scenarios.failover_deaths import STALLED, finished, started, trace
 from scenarios.failover_seen import Received
-from scenarios.failover_stage import DECIDED, DIFFERING, OBJECTS, PATIENCE_SECONDS, Stage
+from scenarios.failover_stage import DECIDED, DIFFERING, OBJECTS, PATIENCE_SECONDS, Case, Stage
 from scenarios.replicas import BACKEND_PORT
 from scenarios.verdict import Check
 
@@ -21,14 +21,19 @@ HEAD_SEGMENTS = 6
 """So many of the HEAD's answer arrive; it has 16 or more."""
 
 
+def _outlived(case: Case) -> tuple[int, float]:
+    """sA dies, and a person says so to sB: curl's status, and when it was said."""
+    case.wedges["sA"].kill()
+    pronounced_at = case.wedges["sB"].pronounce("sA")
+    case.wait("sB", *DECIDED)
+    return finished(case), pronounced_at
+
+
 def ranged(stage: Stage) -> list[Check]:
     """The client asks for a range itself."""
     with stage.case("range") as case:
         started(case, "object", "--range", f"{RANGE.start}-{RANGE.stop - 1}")
-        case.wedges["sA"].kill()
-        pronounced_at = case.wedges["sB"].pronounce("sA")
-        case.wait("sB", *DECIDED)
-        status = finished(case)
+        status, pronounced_at = _outlived(case)
     seen = case.seen(status, [case.received("object", part=RANGE)], pronounced_at)
     at = trace(case)
     return checks.taken_over(stage.context, seen, at.streams, at.keys, silent=False, killed=True)
@@ -39,10 +44,7 @@ def keep_alive(stage: Stage) -> list[Check]:
     with stage.case("keep-alive") as case:
         first = ("--output", str(case.target("second")), case.url("second"))
         started(case, "object", *first)
-        case.wedges["sA"].kill()
-        pronounced_at = case.wedges["sB"].pronounce("sA")
-        case.wait("sB", *DECIDED)
-        status = finished(case)
+        status, pronounced_at = _outlived(case)
     seen = case.seen(status, [case.received("second"), case.received("object")], pronounced_at)
     at = trace(case)
     return [
@@ -61,10 +63,7 @@ def between(stage: Stage) -> list[Check]:
         case.wedges["sB"].wait_until_known(PATIENCE_SECONDS)
         time.sleep(2 * stage.round_trip)  # the last acknowledgement is with sA by then
         case.step("killing sA between two requests")
-        case.wedges["sA"].kill()
-        pronounced_at = case.wedges["sB"].pronounce("sA")
-        case.wait("sB", *DECIDED)
-        status = finished(case)
+        status, pronounced_at = _outlived(case)
     seen = case.seen(status, [case.received("second"), case.received("object")], pronounced_at)
     at = trace(case)
     return [

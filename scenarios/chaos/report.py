@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from scenarios import result
 from scenarios.chaos.fates import STALL_SECONDS, Fates
 from scenarios.result import Reported
+from scenarios.soak import leaks
 from scenarios.soak.leaks import Snapshot
 from scenarios.verdict import Check, Verdict, overall
 
@@ -59,10 +60,7 @@ class Document(result.Document):
             Check.at_least("kills of replicas with clients", self.kills, struck.get("kills", 0)),
         ]
         if self.after:
-            self.checks += [
-                Check.equal(name, self.before.get(name, "none"), self.after.get(name, "none"))
-                for name in dict.fromkeys([*self.before, *self.after])
-            ]
+            self.checks += leaks.checks(self.before, self.after)
         self.verdict, self.reason = overall(self.checks)
         if self.verdict is Verdict.PASS and not (right and fates.events["taken-over"]):
             self.verdict, self.reason = Verdict.INVALID, "nothing arrived, or was taken over: it proves nothing"

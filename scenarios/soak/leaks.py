@@ -34,6 +34,7 @@ from migrate.linux.maps import (
 )
 from migrate.linux.places import PLACE, taken
 from scenarios.soak.stage import Daemon, frozen
+from scenarios.verdict import Check
 from topologies.nodes import Host
 
 PINS = Path("/sys/fs/bpf")
@@ -227,9 +228,17 @@ def _namespaces() -> set[str]:
 
 def differences(before: Snapshot, after: Snapshot) -> list[str]:
     """What is not as it was, in words."""
-    names = list(dict.fromkeys([*before, *after]))
-    return [f"{name}: {before.get(name)} before, {after.get(name)} after" for name in names
+    return [f"{name}: {before.get(name)} before, {after.get(name)} after" for name in _names(before, after)
             if before.get(name) != after.get(name)]  # fmt: skip
+
+
+def _names(before: Snapshot, after: Snapshot) -> list[str]:
+    return list(dict.fromkeys([*before, *after]))
+
+
+def checks(before: Snapshot, after: Snapshot) -> list[Check]:
+    """One for each that is in either."""
+    return [Check.equal(name, before.get(name, "none"), after.get(name, "none")) for name in _names(before, after)]
 
 
 @dataclass

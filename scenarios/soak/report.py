@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from scenarios import result
 from scenarios.result import Reported
+from scenarios.soak import leaks
 from scenarios.soak.leaks import Growth, Snapshot
 from scenarios.soak.transfers import Totals
 from scenarios.verdict import Check, Verdict, overall
@@ -41,10 +42,7 @@ class Document(result.Document):
             Check.equal("transfers that arrived with the right checksum", totals.started, totals.right),
         ]
         if self.after:
-            self.checks += [
-                Check.equal(name, self.before.get(name, "none"), self.after.get(name, "none"))
-                for name in dict.fromkeys([*self.before, *self.after])
-            ]
+            self.checks += leaks.checks(self.before, self.after)
         for role in ("guardian", "worker"):
             per_hour, seconds = growth.per_hour(role)
             if seconds:
