@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +21,9 @@ TCPDUMP = """tcpdump: listening on one-eth0, link-type EN10MB (Ethernet), snapsh
 {received} packets received by filter
 {dropped} packets dropped by kernel
 """
+ASKED = """tcpdump: {captured} packets captured, {received} packets received by filter, 0 packets dropped by kernel
+tcpdump: 45 packets captured, 45 packets received by filter, 0 packets dropped by kernel
+"""
 DUMPCAP = """Capturing on 'one-eth0'
 File: /run/a.pcap
 Packets captured: 40
@@ -33,6 +37,8 @@ Packets received/dropped on interface 'one-eth0': 40/{dropped} (pcap:3/dumpcap:0
         (TCPDUMP.format(captured=40, received=40, dropped=0), 0),
         (TCPDUMP.format(captured=40, received=42, dropped=0), 2),
         (TCPDUMP.format(captured=40, received=42, dropped=5), 7),
+        (ASKED.format(captured=38, received=40) + TCPDUMP.format(captured=45, received=47, dropped=0), 0),
+        (ASKED.format(captured=38, received=47) + TCPDUMP.format(captured=45, received=49, dropped=0), 2),
         ("1 packet captured\n1 packet received by filter\n1 packet dropped by kernel\n", 1),
         (DUMPCAP.format(dropped=0), 0),
         (DUMPCAP.format(dropped=3), 3),
@@ -98,6 +104,18 @@ def test_tcpdump_has_the_first_and_the_last_packet() -> None:
 @in_sandbox
 def test_dumpcap_has_the_first_and_the_last_packet() -> None:
     check_complete("dumpcap")
+
+
+@pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
+@in_sandbox
+def test_tcpdump_may_be_late() -> None:
+    """It has not run since the packets passed when it is asked to stop, and gets to run only later."""
+    with pair(Veth()) as (one, _, _):
+        running = one.capture("one-eth0", "/run/a.pcap")
+        os.kill(running._process.pid, signal.SIGSTOP)
+        one.run(["ping", "-c", "5", "-i", "0.002", "-q", "10.0.0.2"])
+        threading.Timer(1.0, os.kill, (running._process.pid, signal.SIGCONT)).start()
+        assert pings(running.stop()) == 10
 
 
 @in_sandbox
