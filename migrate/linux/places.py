@@ -30,8 +30,8 @@ def index_of(pair: bytes, seed: bytes) -> int:
 
 
 def taken(place: bytes) -> bool:
-    """Is a handshake or a connection in it?"""
-    return bool(_WHOSE.unpack_from(PLACE.unpack(place)[1])[1])
+    """Is a connection in it?  (A handshake that nobody has finished stays until another wants its place.)"""
+    return bool(_WHOSE.unpack_from(PLACE.unpack(place)[1])[1] & HS_ESTABLISHED)
 
 
 class Places:
@@ -71,4 +71,4 @@ class Places:
         raw = self._places.get(index.to_bytes(4, "little"), locked=True)
         assert raw is not None
         pair, handshake = PLACE.unpack(raw)
-        return (pair, handshake) if _WHOSE.unpack_from(handshake)[1] & HS_ESTABLISHED else None
+        return (pair, handshake) if taken(raw) else None

@@ -12,7 +12,7 @@ from topologies.nodes import Host
 
 MODULE = "tests.linux.sweeping"
 MSL = ("--msl", "0.5")
-ALL = ("connections", "states", "watches", "proofs")
+ALL = ("connections", "places", "states", "watches", "proofs")
 
 
 def left(place: lab.Lab, host: Host) -> dict[str, int]:
@@ -52,6 +52,18 @@ def test_a_connection_that_has_moved_and_ended() -> None:
     with lab.lab(*MSL, module=MODULE) as place:
         close(moved(place))
         forgotten(place)
+
+
+@in_sandbox
+def test_a_handshake_that_nobody_answers() -> None:
+    """It is no connection, and nothing that is left of one."""
+    with lab.lab(*MSL, module=MODULE) as place:
+        talkers = lab.talkers(place)
+        for version in lab.VERSIONS:
+            assert talkers[0]("connect", lab.address(version, 2), 9) == "ECONNREFUSED"
+        assert not left(place, place.one)
+        lab.connect(*talkers, 4)
+        assert left(place, place.one) == {"places": 1}, "this shows nothing"
 
 
 @in_sandbox
