@@ -68,7 +68,7 @@ class Control:
                     elif request.get("do") == "adopt":
                         _answer(writer, result=await self._adopt(request, pid, reader))
                     else:
-                        _answer(writer, result=self._do(request))
+                        _answer(writer, result=await self._do(request))
                 except (RequestError, json.JSONDecodeError, AttributeError) as error:
                     more = {"unanswered": True} if getattr(error, "unanswered", False) else {}
                     _answer(writer, error=str(error), **more)
@@ -114,7 +114,7 @@ class Control:
                 one.cancel()
             await asyncio.wait({adoption, gone})
 
-    def _do(self, request: dict[str, Any]) -> Any:
+    async def _do(self, request: dict[str, Any]) -> Any:
         match request:
             case {"do": "list"}:
                 return self._service.describe()
@@ -127,7 +127,7 @@ class Control:
                     address = ipaddress.ip_address(to)
                 except ValueError:
                     raise RequestError(f"{to} is not an IP address") from None
-                return self._service.migrate(address, request.get("connection"))
+                return await self._service.migrate(address, request.get("connection"))
         raise RequestError(f"migrated does not know the request {request.get('do')!r}")
 
 

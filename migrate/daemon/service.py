@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ from migrate.linux.wire import Wire
 
 SWEEP_SECONDS = 60.0
 PAUSE_SECONDS = 0.002
+ADDRESS_SECONDS = 5.0
+"""Duplicate detection of a new IPv6 address takes one to two."""
 UNDER_WAY = (State.SYN_SENT, State.SYN_RCVD, State.MIGRATE_WAIT, State.SUSPENDED)
 """In these a daemon that is soon started again has something to go on with."""
 
@@ -360,10 +363,13 @@ class Service:
             "not_movable": dict(reasons.most_common()),
         }
 
-    def migrate(self, to: Address, connection: str | None) -> list[dict[str, str]]:
-        """Moves one connection, or all that can speak from `to`."""
-        if to not in self._local():
-            raise RequestError(f"this host has no address {to}; add it to an interface first")
+    async def migrate(self, to: Address, connection: str | None) -> list[dict[str, str]]:
+        """Moves one connection, or all that can speak from `to`; an address that has just been added is waited for."""
+        end = time.monotonic() + ADDRESS_SECONDS
+        while to not in self._local():
+            if to not in self._tables.coming() or time.monotonic() > end:
+                raise RequestError(f"this host has no address {to}; add it to an interface first")
+            await asyncio.sleep(PAUSE_SECONDS)
         answers = []
         for tuple_, negotiated, _ in list(self.registry.all()):
             if connection not in (None, identify(negotiated)) or tuple_.local_ip.version != to.version:

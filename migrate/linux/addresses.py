@@ -6,7 +6,7 @@ import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from migrate.linux.maps import Address
@@ -91,19 +91,30 @@ class Tables:
         milliseconds; until then what is sent there from this very host leaves by the interface.  It tells of the
         route, too, and so a new address without it is left out.
         """
-        found: list[tuple[Address, int]] = []
+        found = [
+            (address, index)
+            for address, index, flags in self._told()
+            if not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
+        ]
+        new = {address for address, _ in found} - self._delivered
+        found = [(address, index) for address, index in found if address not in new or self._is_delivered(address)]
+        self._delivered = frozenset(address for address, _ in found)
+        return found
+
+    def coming(self) -> set[Address]:
+        """The addresses that `places` will tell of once they are past duplicate detection, and delivered to."""
+        there = {address for address, _ in self.places()}
+        return {address for address, _, flags in self._told() if not flags & IFA_F_DADFAILED} - there
+
+    def _told(self) -> Iterator[tuple[Address, int, int]]:
+        """Each address with the number of its interface and its flags."""
         for message in self._netlink.dump(RTM_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
             _, _, flags, _, index = _ADDRESS.unpack_from(message)
             more = attributes(message, _ADDRESS.size)
             if IFA_FLAGS in more:
                 (flags,) = _FLAGS.unpack(more[IFA_FLAGS])  # all 32 of them
-            if not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED):
-                # On a point-to-point link IFA_ADDRESS is the other end's.
-                found.append((ipaddress.ip_address(more.get(IFA_LOCAL) or more[IFA_ADDRESS]), index))
-        new = {address for address, _ in found} - self._delivered
-        found = [(address, index) for address, index in found if address not in new or self._is_delivered(address)]
-        self._delivered = frozenset(address for address, _ in found)
-        return found
+            # On a point-to-point link IFA_ADDRESS is the other end's.
+            yield ipaddress.ip_address(more.get(IFA_LOCAL) or more[IFA_ADDRESS]), index, flags
 
     def _is_delivered(self, address: Address) -> bool:
         route = self._route(address)

@@ -108,6 +108,21 @@ def test_a_program_that_bound_address_and_port_is_told_of() -> None:
 
 
 @in_sandbox
+def test_an_address_in_duplicate_detection_is_waited_for() -> None:
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        lab.connect(client, server, 6)
+        for name, value in (("accept_dad", 1), ("dad_transmits", 3)):
+            place.one.sysctl(f"net.ipv6.conf.one-eth0.{name}", value)
+        place.one.ip("address", "add", f"{lab.address(6, 11)}/64", "dev", "one-eth0")
+        assert "tentative" in place.one.ip("address", "show", "dev", "one-eth0", "to", lab.address(6, 11)), "no test"
+        (answer,) = place.daemons["one"].ask(do="migrate", to=lab.address(6, 11))["result"]
+        assert answer["result"] == "under way"
+        place.wait_moved()
+        lab.both_ways(client, server, 0)
+
+
+@in_sandbox
 def test_mistakes_in_what_is_asked_for() -> None:
     with lab.lab(on="one") as place:
         one, daemon = place.one, place.daemons["one"]
