@@ -75,7 +75,8 @@ class _Running:
         self.download, self._work = download, work
         at = address(download.server, download.version)
         at = f"[{at}]" if download.version == 6 else at
-        words: list[str | Path] = ["curl", "--silent", "--show-error", "--fail", "--no-buffer"]
+        # Of several objects the first that fails ends it: else the status would be the last one's.
+        words: list[str | Path] = ["curl", "--silent", "--show-error", "--fail", "--fail-early", "--no-buffer"]
         words += ["--write-out", "%{local_port}\\n", *(["--limit-rate", download.rate] if download.rate else [])]
         self.targets = [work / f"{download.number}-{index}" for index in range(len(download.names))]
         for name, target in zip(download.names, self.targets, strict=True):

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import struct
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from scenarios.chaos import cli, downloads, replica
-from scenarios.chaos.downloads import Download
+from scenarios.chaos.downloads import RESET_STATUSES, Download
 from scenarios.chaos.fates import NOT_KNOWN, Event, Fates
+from scenarios.chaos.replica import PORT
 from scenarios.chaos.report import Document
+from scenarios.programs import checksum
 from scenarios.verdict import Verdict
 from tests.topologies.inside import in_sandbox
+from tests.topologies.pair import pair
+from topologies.links import Veth
 
 OUT = Path("/run/out")  # the sandbox's own tmpfs
 
@@ -65,6 +73,36 @@ def test_an_early_end_is_seen() -> None:
     assert (status, result["verdict"]) == (1, "fail")
     assert "ended after" in result["reason"], result["reason"]
     assert any("curl ended with 18" in sentence for sentence in result["wrong"]), result["wrong"]
+
+
+def reset_first(listener: socket.socket) -> None:
+    """A server that resets its first connection once it has been asked for something, and answers on the others."""
+    with listener:
+        first, _ = listener.accept()
+        first.recv(1000)
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        first.close()
+        while True:
+            later, _ = listener.accept()
+            while later.recv(1000):
+                later.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+
+
+@in_sandbox
+def test_of_several_objects_the_first_that_fails_counts() -> None:
+    """curl would go on with the others on a new connection, and be content."""
+    with pair(Veth()) as (one, two, _):
+        with two.entered():
+            listener = socket.create_server(("10.0.0.2", PORT))
+        threading.Thread(target=reset_first, args=(listener,), daemon=True).start()
+        downloads.address = lambda server, version: "10.0.0.2"
+        names = ["1", "1", "1"]
+        running = downloads._Running(Download(0, "one", "sA", 4, names, "", time.time()), one, Path("/run"))
+        assert running.process.wait(10)
+        Path("/run/1").write_text("x")
+        found = running.finish({"1": checksum(Path("/run/1"))}, Path("/run"))
+        assert (found.outcome, found.status in RESET_STATUSES) == ("ended early", True)
+        assert (found.right, len(found.ports), found.partial) == (0, 1, False)
 
 
 def download(outcome: str = "ended early", **more: Any) -> Download:
