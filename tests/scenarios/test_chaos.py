@@ -14,7 +14,7 @@ from typing import Any
 from scenarios.chaos import cli, downloads, replica
 from scenarios.chaos.downloads import RESET_STATUSES, Download
 from scenarios.chaos.fates import NOT_KNOWN, Event, Fates
-from scenarios.chaos.replica import PORT
+from scenarios.chaos.replica import PORT, address
 from scenarios.chaos.report import Document
 from scenarios.programs import checksum
 from scenarios.verdict import Verdict
@@ -92,10 +92,11 @@ def reset_first(listener: socket.socket) -> None:
 def test_of_several_objects_the_first_that_fails_counts() -> None:
     """curl would go on with the others on a new connection, and be content."""
     with pair(Veth()) as (one, two, _):
+        for host, end in ((one, 1), (two, 2)):
+            host.add_address(f"{host.name}-eth0", f"{address('sA', 4, end)}/24")
         with two.entered():
-            listener = socket.create_server(("10.0.0.2", PORT))
+            listener = socket.create_server((address("sA", 4), PORT))
         threading.Thread(target=reset_first, args=(listener,), daemon=True).start()
-        downloads.address = lambda server, version: "10.0.0.2"
         names = ["1", "1", "1"]
         running = downloads._Running(Download(0, "one", "sA", 4, names, "", time.time()), one, Path("/run"))
         assert running.process.wait(10)
