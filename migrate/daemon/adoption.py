@@ -20,7 +20,6 @@ from migrate.core.keys import SECRET_BYTES, BadKey
 from migrate.daemon.control import RequestError
 from migrate.daemon.registry import Managed, identify
 from migrate.linux import newcomer, repair
-from migrate.linux.addresses import source_towards
 from migrate.linux.borrow import Holder, borrow
 from migrate.linux.maps import Address, Negotiated
 from migrate.linux.newcomer import Terms
@@ -189,7 +188,7 @@ class Adoptions:
         been asked; cancelled, it gives up at once."""
         request = Request.parse(asked)
         self._refuse_second(request.negotiated)
-        local = request.source or source_towards(request.remote)
+        local = request.source or self._service.source_towards(request.remote)
         if local is None:
             raise RequestError(f"no route to the client at {request.remote}")
         sock = borrow(Holder(pid, request.fd, request.inode))

@@ -239,6 +239,10 @@ class Service:
         self._look_again = None
         self._look(settled=True)
 
+    def source_towards(self, remote: Address) -> Address | None:
+        """The address from which this host would speak to `remote` now."""
+        return self._tables.source_towards(remote)
+
     def _local(self) -> set[Address]:
         return addresses.usable(self._tables.places(), self._tables.interfaces())
 

@@ -121,7 +121,9 @@ class Tables:
         return route is not None and _ROUTE.unpack_from(route)[2] == RTN_LOCAL
 
     def source_towards(self, remote: Address) -> Address | None:
-        """As the function of that name, in a third of the time."""
+        """The address from which this host would speak to `remote` now; None without a route.
+
+        None, too, for the loopback address that IPv6 takes where a route has outlived its interface's last address."""
         way = self._way(remote)
         return way and way[0]
 
@@ -163,17 +165,3 @@ def usable(places: Iterable[tuple[Address, int]], known: Iterable[Interface]) ->
     """The addresses that can be spoken from: on an interface with a carrier, and past duplicate detection."""
     up = {interface.index for interface in known if interface.up}
     return {address for address, index in places if index in up}
-
-
-def source_towards(remote: Address) -> Address | None:
-    """The address from which this host would speak to `remote` now; None without a route.
-
-    None, too, for the loopback address that IPv6 takes where a route has outlived its interface's last address."""
-    family = socket.AF_INET if remote.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:  # connecting a datagram socket sends nothing
-        try:
-            probe.connect((str(remote), 9))
-        except OSError:
-            return None
-        source = ipaddress.ip_address(probe.getsockname()[0])
-        return None if source.is_loopback and not remote.is_loopback else source
