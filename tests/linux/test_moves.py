@@ -9,8 +9,9 @@ from tests.linux import lab
 from tests.topologies.inside import in_sandbox
 
 SIZE = 3_000_000
-RATE = 40e6
-"""Bits per second; the download then takes 0.6 s, so that every move happens in the middle of it."""
+RATE = 20e6
+"""Bits per second; the download then takes 1.2 s.  Every move begins in its first half, and so happens in the middle of
+it."""
 
 
 def download_moved(
@@ -22,7 +23,7 @@ def download_moved(
         target = lab.OUT / "got"
         download = Download(place.one, lab.address(version, 2), "object", target)
         for number in range(moves):
-            download.wait_for((number + 1) * SIZE // (moves + 2), lab.PATIENCE_SECONDS)
+            download.wait_for((number + 1) * SIZE // (2 * moves + 2), lab.PATIENCE_SECONDS)
             move(place, number)
             place.daemons[on].wait_event("migrated", number + 1)
             assert download.received < size, "it was over before the move: this shows nothing"

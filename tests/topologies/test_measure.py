@@ -63,6 +63,12 @@ def test_a_fast_link_is_not_measured_beyond_what_the_probe_sends() -> None:
         compare("a to b", declared, replace(slow_machine, there_bps=120e6))
 
 
+def test_of_two_measurements_the_best_of_each_value_counts() -> None:
+    one = Measured(0.2, 1.5, 19_000.0, 18_000.0, there_offered_bps=40e3, back_offered_bps=50e3)
+    two = Measured(0.1, 1.6, 18_500.0, 19_100.0, there_offered_bps=60e3, back_offered_bps=70e3)
+    assert one.or_better(two) == two.or_better(one) == Measured(0.1, 1.5, 19_000.0, 19_100.0, 40e3, 70e3)
+
+
 def test_a_rate_that_is_not_declared_is_not_checked() -> None:
     anything = Properties(delay_s=0.01)
     compare("a to b", Declared.of(anything, anything), Measured(0.02, 0.0201, 3e9, 1e6))
