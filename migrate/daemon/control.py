@@ -117,9 +117,9 @@ class Control:
     async def _do(self, request: dict[str, Any]) -> Any:
         match request:
             case {"do": "list"}:
-                return self._service.describe()
+                return self._service.requests.describe()
             case {"do": "status"}:
-                return self._service.status()
+                return self._service.requests.status()
             case {"do": "export", "connection": connection}:
                 return self._service.adoptions.export(connection)
             case {"do": "migrate", "to": str(to)}:
@@ -127,7 +127,7 @@ class Control:
                     address = ipaddress.ip_address(to)
                 except ValueError:
                     raise RequestError(f"{to} is not an IP address") from None
-                return await self._service.migrate(address, request.get("connection"))
+                return await self._service.requests.migrate(address, request.get("connection"))
         raise RequestError(f"migrated does not know the request {request.get('do')!r}")
 
 

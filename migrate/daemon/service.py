@@ -6,11 +6,9 @@ import asyncio
 import gc
 import signal
 import sys
-import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from pyroute2 import IPRoute
 
@@ -35,28 +33,26 @@ from migrate.core import (
 )
 from migrate.core.answering import refusal
 from migrate.daemon.adoption import Adoptions
-from migrate.daemon.control import Control, RequestError
+from migrate.daemon.control import Control
 from migrate.daemon.effects import Effects
 from migrate.daemon.events import EventLog
-from migrate.daemon.registry import Managed, Registry, identify
-from migrate.linux import addresses, carryable, maps, source_rule
+from migrate.daemon.registry import Managed, Registry
+from migrate.daemon.requests import Requests
+from migrate.linux import addresses, maps, source_rule
 from migrate.linux.addresses import Interface
 from migrate.linux.beyond import OutOfOrder
 from migrate.linux.journal import Journal
 from migrate.linux.keyring import Keyring
 from migrate.linux.libbpf import BpfError
-from migrate.linux.maps import Address, Negotiated
+from migrate.linux.maps import Address
 from migrate.linux.orphans import Orphans
 from migrate.linux.programs import Programs
 from migrate.linux.rebind import Rebinder
-from migrate.linux.sockdiag import STATE_NAMES, SocketEntry, tcp_sockets
 from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
 
 SWEEP_SECONDS = 60.0
 PAUSE_SECONDS = 0.002
-ADDRESS_SECONDS = 5.0
-"""Duplicate detection of a new IPv6 address takes one to two."""
 UNDER_WAY = (State.SYN_SENT, State.SYN_RCVD, State.MIGRATE_WAIT, State.SUSPENDED)
 """In these a daemon that is soon started again has something to go on with."""
 
@@ -95,7 +91,7 @@ class Service:
         self.probe = self._programs.probe()
         self._wire, self._tables = Wire(), addresses.Tables()
         rebinder = Rebinder(options.cgroup, self._table, self._switchboard, self._wire, journal, self._orphans())
-        self._descriptors = rebinder.descriptors
+        self.descriptors = rebinder.descriptors
         self.effects = Effects(
             self.registry,
             self._switchboard,
@@ -116,6 +112,7 @@ class Service:
         self._ring = self._programs.reports(self._reports.append)
         self._look_again: asyncio.TimerHandle | None = None
         self.adoptions = Adoptions(self)
+        self.requests = Requests(self)
         self._control: Control | None = None
         self._stopped = asyncio.Event()
 
@@ -220,7 +217,7 @@ class Service:
 
     def _refused(self, managed: Managed, at: Address) -> None:
         managed.refused.add(at)
-        own = _not_refused(managed, at, self._local())
+        own = _not_refused(managed, at, self.local())
         if own is not None:
             self.move(managed, own)  # where it was it may go on
 
@@ -243,8 +240,13 @@ class Service:
         """The address from which this host would speak to `remote` now."""
         return self._tables.source_towards(remote)
 
-    def _local(self) -> set[Address]:
+    def local(self) -> set[Address]:
+        """The addresses that connections can be moved to."""
         return addresses.usable(self._tables.places(), self._tables.interfaces())
+
+    def coming(self) -> set[Address]:
+        """Those that will be among them in a moment."""
+        return self._tables.coming()
 
     def _look(self, settled: bool) -> None:
         # To list the interfaces waits for whoever configures one, of any network namespace.
@@ -319,74 +321,6 @@ class Service:
             self.effects.step(managed, MigrateSyn(segment, option, position.core()))
         if not known:
             self.effects.refuse("", refusal(segment).segment())
-
-    # -- requests ----------------------------------------------------------------------------------------------
-
-    def describe(self) -> list[dict[str, Any]]:
-        """Every TCP connection of this host and how Migrate sees it."""
-        known = {tuple_: negotiated for tuple_, negotiated, _ in self.registry.all()}
-        busy = self._descriptors.look()
-        rows = []
-        for entry in tcp_sockets(layers=True):
-            negotiated = known.get(entry.tuple)
-            managed = self.registry.find(entry.tuple) if negotiated and entry.tuple in self.registry else None
-            rows.append(
-                {
-                    "connection": identify(negotiated) if negotiated else "",
-                    "local": f"{entry.tuple.local_ip}",
-                    "local_port": entry.tuple.local_port,
-                    "remote": f"{entry.tuple.remote_ip}",
-                    "remote_port": entry.tuple.remote_port,
-                    "tcp": STATE_NAMES.get(entry.state, str(entry.state)),
-                    "migratable": negotiated is not None,
-                    "insecure": negotiated is not None and negotiated.insecure,
-                    "state": managed.machine.state.name if managed else ("ESTABLISHED" if negotiated else ""),
-                    "moves": managed.moves if managed else 0,
-                    "reason": self._reason(entry, negotiated, managed, busy),
-                }
-            )
-        return rows
-
-    def _reason(
-        self, entry: SocketEntry, negotiated: Negotiated | None, managed: Managed | None, busy: set[int]
-    ) -> str:
-        """Why it cannot move: what the last try showed, or what is known before one."""
-        if negotiated is None:
-            return carryable.LAYERS.get(entry.ulp, "no Migrate-Permitted in its handshake")
-        foreseen = carryable.foreseen(entry, self.probe(entry.tuple), busy)
-        return foreseen or (managed.failure if managed else "")
-
-    def status(self) -> dict[str, Any]:
-        """How many connections there are, how many of them can move, and how often each reason says why not."""
-        rows = self.describe()
-        reasons = Counter(row["reason"] for row in rows if row["reason"])
-        return {
-            "connections": len(rows),
-            "migratable": sum(row["migratable"] for row in rows),
-            "movable": sum(row["migratable"] and not row["reason"] for row in rows),
-            "not_movable": dict(reasons.most_common()),
-        }
-
-    async def migrate(self, to: Address, connection: str | None) -> list[dict[str, str]]:
-        """Moves one connection, or all that can speak from `to`; an address that has just been added is waited for."""
-        end = time.monotonic() + ADDRESS_SECONDS
-        while to not in self._local():
-            if to not in self._tables.coming() or time.monotonic() > end:
-                raise RequestError(f"this host has no address {to}; add it to an interface first")
-            await asyncio.sleep(PAUSE_SECONDS)
-        answers = []
-        for tuple_, negotiated, _ in list(self.registry.all()):
-            if connection not in (None, identify(negotiated)) or tuple_.local_ip.version != to.version:
-                continue
-            managed = self.registry.find(tuple_)
-            if managed is None or tuple_.local_ip == to:
-                continue
-            reason = self.move(managed, to)
-            answers.append({"connection": managed.name, "result": reason or "under way"})
-        self.effects.flush()
-        if connection is not None and not answers:
-            raise RequestError(f"no migratable connection {connection} away from {to}; migratectl list shows them")
-        return answers
 
     # -- what comes with time --------------------------------------------------------------------------------
 
