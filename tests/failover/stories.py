@@ -104,6 +104,8 @@ def back_and_forth(place: Stage, version: int) -> None:
         before, number, soft = server, taken["number"], taken["soft"]
         assert download.received < size, "it was over before: this shows nothing"
         if turn == 3:
+            # Else it would set out from the address towards sA, where its socket still is.
+            place.daemons["client"].wait_event("migrated", turn, place.patience)
             place.replace_client_address(version, 1, 11)
             soft |= at_address(place, server, number, address(version, 2, 1))
             assert soft["secrets"]["accepted"] == 1
