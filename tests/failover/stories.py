@@ -141,6 +141,7 @@ def started_again(place: Stage, version: int) -> None:
     daemon.kill_worker()
     soft |= sB("moved", taken["number"])
     assert soft["secrets"] == taken["soft"]["secrets"]
+    place.daemons["client"].wait_event("migrated", 1, place.patience)
     place.replace_client_address(version, 1, 11)
     daemon.wait_event("migrated", 2, place.patience)
     soft |= sB("moved", taken["number"])
