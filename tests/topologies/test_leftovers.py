@@ -19,6 +19,7 @@ import pytest
 
 from tests import bpf
 from tests.topologies.inside import in_sandbox
+from topologies import cgroup2
 from topologies.sandbox import run_in_sandbox
 
 SECONDS = 5.0
@@ -89,22 +90,24 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
 
 
-def goes_away(before: dict[str, object]) -> None:
-    end = time.monotonic() + SECONDS
+def goes_away(before: dict[str, object], seconds: float = SECONDS) -> None:
+    end = time.monotonic() + seconds
     while (after := look()) != before and time.monotonic() < end:
         time.sleep(0.02)
     for what, value in before.items():
         assert after[what] == value, f"{what}: {after[what]} instead of {value}"
 
 
-def ends_by(end: Callable[[subprocess.Popen[str]], None], codes: tuple[int, ...]) -> None:
+def ends_by(
+    end: Callable[[subprocess.Popen[str]], None], codes: tuple[int, ...], *arguments: str, seconds: float = SECONDS
+) -> None:
     before = look()
-    process = start()
+    process = start(*arguments)
     assert look() != before, "the look sees nothing: it could not fail"
     end(process)
     process.communicate(timeout=20)
     assert process.returncode in codes, process.returncode
-    goes_away(before)
+    goes_away(before, seconds)
 
 
 @in_sandbox
@@ -157,6 +160,21 @@ def test_nothing_is_left_after_kill_9_of_the_reaper_and_then_of_the_outer_proces
 
 
 @in_sandbox
+def test_a_connection_that_holds_an_interface_ends_with_a_killed_run() -> None:
+    """By itself it would be there for minutes, and with it a process that is being killed and removes the interface."""
+    ends_by(lambda process: process.kill(), (-9,), "hold", "120000")
+
+
+@in_sandbox
+def test_what_a_connection_holds_is_waited_for() -> None:
+    """Nobody is left to end it."""
+    seconds = 2 + cgroup2.PATIENCE_SECONDS
+    began = time.monotonic()
+    ends_by(kill_inner, (137,), "hold", str(round(1000 * seconds)), seconds=30)
+    assert time.monotonic() - began > seconds, "it held nothing: this shows nothing"
+
+
+@in_sandbox
 def test_the_look_would_see_what_is_left() -> None:
     before = look()
     sleeper = subprocess.Popen(["sleep", "100"])
@@ -174,8 +192,6 @@ def test_the_look_would_see_what_is_left() -> None:
 
 @pytest.mark.kernel
 def test_on_the_machine_itself_the_cgroup_goes_with_a_killed_sandbox() -> None:
-    from topologies import cgroup2
-
     place = cgroup2.root()
     process = run_in_sandbox(["sh", "-c", "echo ready; sleep 1000"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
