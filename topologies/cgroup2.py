@@ -15,8 +15,6 @@ from pathlib import Path
 
 from topologies import system
 
-PATIENCE_SECONDS = 10.0
-
 
 class NoCgroup2(Exception):
     """cgroup v2 cannot be used here; the text is one sentence that says what to do."""
@@ -89,7 +87,7 @@ def await_empty(directory: Path, patience: float) -> bool:
         time.sleep(0.005)
 
 
-def remove(directory: Path, patience: float = PATIENCE_SECONDS) -> bool:
+def remove(directory: Path, patience: float = 10.0) -> bool:
     """Kill whatever is in the cgroup and below, and remove the directories; False if that took over `patience` seconds.
 
     Idempotent: a directory that is not there counts as removed.

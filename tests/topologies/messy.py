@@ -36,20 +36,22 @@ time.sleep(1000)
 """
 
 
-def hold(one: Host, two: Host, milliseconds: str) -> None:
+def hold(one: Host, two: Host, milliseconds: str) -> socket.socket:
     """Its peer falls silent, and the last segment that it gets has come from this host itself, as fed ones do."""
     one.neighbour("left", "fd00::2", two.mac("right"))
     two.neighbour("right", "fd00::1", one.mac("left"))
     with two.entered():
         listener = socket.create_server(("fd00::2", 7000), family=socket.AF_INET6)
     client = one.spawn([sys.executable, "-c", CLIENT, "fd00::2", milliseconds], stdout=subprocess.PIPE)
-    listener.accept()
+    accepted = listener.accept()[0]
     assert client.stdout is not None
     port = int(client.stdout.readline())
     two.ip("link", "set", "dev", "right", "down")
     with one.entered():
         wire = Wire()
         wire.feed(Segment(ip_address("fd00::2"), 7000, ip_address("fd00::1"), port, ACK, 1, 1))
+    client.kill()
+    return accepted
 
 
 def main() -> None:
@@ -73,7 +75,7 @@ def main() -> None:
     subprocess.run(["nft", RULES], check=True)
     one.run(["nft", RULES])
     if sys.argv[2:3] == ["hold"]:
-        hold(one, network.nodes["two"], sys.argv[3])
+        peer = hold(one, network.nodes["two"], sys.argv[3])  # noqa: F841  it stays open
     (one.programs_cgroup / "cgroup.freeze").write_text("1")
     print("ready", os.getpid(), flush=True)
     if sys.argv[2:] == ["raise"]:
