@@ -58,7 +58,7 @@ def _keeps(of_a_move: Callable[[Registry, Managed], object]) -> None:
         rebound(registry, managed, old, new)
         kept.append(of_a_move(registry, managed))
 
-    Registry.rebound = keeping  # type: ignore[method-assign]
+    Registry.rebound = keeping  # type: ignore[method-assign,assignment]
 
 
 def managed() -> None:
