@@ -67,10 +67,10 @@ def test_what_a_large_rebind_took_is_given_back() -> None:
         client, server = lab.talkers(place)
         daemon = place.daemons["one"]
         numbers = [lab.connect(client, server, 4) for _ in range(2)]
+        before = leaks.memory(daemon.worker)
         for here, there in ((1, 11), (11, 12)):
             waiting = {number: client("fill", number, LARGE) for number in numbers}
             assert min(waiting.values()) > 1_000_000, waiting
-            before = leaks.memory(daemon.worker)
             place.replace(place.one, 4, here, there)
             place.wait_moved(len(numbers))
             for number, count in waiting.items():
