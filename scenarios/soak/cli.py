@@ -15,6 +15,7 @@ from scenarios import needs, ownership
 from scenarios.command import Parser, Progress, carry_out, positive
 from scenarios.programs import ProgramError, wait_until_closed
 from scenarios.soak import leaks
+from scenarios.soak.growth import Growth
 from scenarios.soak.report import Document
 from scenarios.soak.stage import Broken, Stage
 from scenarios.soak.transfers import Transfers
@@ -69,7 +70,7 @@ class Soak:
         self._out, self._document, self._module = out, document, module
         self._progress = Progress(sys.stdout)
         self._began = time.monotonic()
-        self._growth = leaks.Growth(out / "memory.jsonl")
+        self._growth = Growth(out / "memory.jsonl")
 
     def run(self) -> int:
         document = self._document

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from scenarios import result
 from scenarios.result import Reported
 from scenarios.soak import leaks
-from scenarios.soak.leaks import Growth, Snapshot
+from scenarios.soak.growth import Growth
+from scenarios.soak.leaks import Snapshot
 from scenarios.soak.transfers import Totals
 from scenarios.verdict import Check, Verdict, overall
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scenarios.soak import cli, leaks, stage, walk
-from scenarios.soak.leaks import Course, Use
+from scenarios.soak.growth import Course, Growth, Use
 from scenarios.soak.report import Document
 from scenarios.soak.transfers import Totals
 from scenarios.verdict import Verdict
@@ -74,15 +74,15 @@ def test_a_checkpoint_that_stays_is_seen() -> None:
     assert kept > 10_000, "so short a run without a fault keeps as much"
 
 
-def judged(broken: str = "", right: int = 2, migrated: int = 5, growth: leaks.Growth | None = None) -> Document:
+def judged(broken: str = "", right: int = 2, migrated: int = 5, growth: Growth | None = None) -> Document:
     document = Document(seed=1, minutes=10, before={"a": 1}, after={"a": 1})
-    document.judge(broken, {}, Totals(2, right, 10), {"one": migrated}, growth or leaks.Growth())
+    document.judge(broken, {}, Totals(2, right, 10), {"one": migrated}, growth or Growth())
     return document
 
 
-def measured(more_per_move: int = 0) -> leaks.Growth:
+def measured(more_per_move: int = 0) -> Growth:
     """What a real soak of ten minutes has shown of both hosts' workers, and a leak."""
-    growth = leaks.Growth()
+    growth = Growth()
     for line in SAMPLE.read_text().splitlines():
         seen = json.loads(line)
         use = growth._workers.setdefault(("mobile's worker", "server's worker").index(seen["who"]), Use())
@@ -90,8 +90,8 @@ def measured(more_per_move: int = 0) -> leaks.Growth:
     return growth
 
 
-def grown(bytes_per_second: float) -> leaks.Growth:
-    growth = leaks.Growth()
+def grown(bytes_per_second: float) -> Growth:
+    growth = Growth()
     growth._guardians[7] = Course([(float(at), 1e7 + bytes_per_second * at) for at in range(0, 200, 5)])
     return growth
 
@@ -107,7 +107,7 @@ def test_a_guardian_that_grows() -> None:
     per_hour, seconds = grown(100).of_guardians()
     assert per_hour == pytest.approx(360_000)
     assert seconds == 195
-    assert leaks.Growth().of_guardians() == (0, 0)
+    assert Growth().of_guardians() == (0, 0)
     assert judged(growth=grown(100)).verdict is Verdict.PASS
     assert judged(growth=grown(50_000)).verdict is Verdict.FAIL
 
