@@ -75,9 +75,9 @@ def test_programs_that_are_late_go_first_until_they_stand() -> None:
         first.freeze(note=first.note)
         assert usual.frozen
         assert scheduled() == before
-        assert first.noted == {thread: policy for thread, (policy, _) in before.items() if thread != programs[2].pid}, (
-            "one that goes first anyway is left alone"
-        )
+        assert first.noted == {
+            thread: policy for thread, (policy, _) in before.items() if thread != programs[2].pid
+        }, "one that goes first anyway is left alone"
         assert {first.meanwhile[thread] for thread in first.noted} == {os.SCHED_FIFO | os.SCHED_RESET_ON_FORK}
         assert first.meanwhile[programs[2].pid] == os.SCHED_RR
         first.thaw()
