@@ -73,12 +73,27 @@ def processes(directory: Path) -> list[int]:
         return []
 
 
+def await_empty(directory: Path, patience: float) -> bool:
+    """Wait until no process is in the cgroup and below; False if that took over `patience` seconds."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            if "populated 0" in (directory / "cgroup.events").read_text():
+                return True
+        except OSError:  # it has gone altogether
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+
+
 def remove(directory: Path, patience: float = 10.0) -> bool:
     """Kill whatever is in the cgroup and below, and remove the directories; False if that took over `patience` seconds.
 
     Idempotent: a directory that is not there counts as removed.
     """
-    end = time.monotonic() + patience
+    began = time.monotonic()
+    end = began + patience
     while True:
         if not directory.exists():
             return True
@@ -91,9 +106,10 @@ def remove(directory: Path, patience: float = 10.0) -> bool:
                 continue
         if not directory.exists():
             return True
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             return False
-        time.sleep(0.005)
+        time.sleep(min(0.5, 0.005 + (now - began) / 20))
 
 
 def _kill_all(directory: Path) -> None:

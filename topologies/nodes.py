@@ -21,6 +21,7 @@ from typing import Any
 
 from topologies import cgroup2, sandbox, system
 from topologies.capture import SNAP_BYTES, Capture
+from topologies.ending import end_connections
 from topologies.mininet_api import Node
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -229,14 +230,9 @@ class Host(Node):
         self._running.clear()
 
     def _end_connections(self) -> None:
-        """Connections whose program has gone still wait for their peer, for minutes.
-
-        Through the route of the last packet that they got they may hold the interface that it came by, and whoever
-        removes that interface would wait with them. A kernel without INET_DIAG_DESTROY leaves them.
-        """
+        """Those whose program has gone too."""
         if self.shell and self.shell.poll() is None:
-            with self.entered():
-                subprocess.run(["ss", "--kill", "--tcp", "--all"], stdout=subprocess.DEVNULL, check=True)
+            end_connections(self.namespace)
 
     def _end_shell(self) -> None:
         if self.shell and self.shell.poll() is None:

@@ -15,7 +15,10 @@ from pathlib import Path
 from topologies import cgroup2, system
 
 _MADE = b"made"
-_PATIENCE_SECONDS = 60.0
+_GRACE_SECONDS = 6.0
+"""For the sandbox's process 1, which ends connections too and so is the better one to do it."""
+_PATIENCE_SECONDS = 900.0
+"""Where that has been killed as well, a connection may hold an interface until it gives up, and its process with it."""
 
 
 class ReaperError(Exception):
@@ -72,6 +75,7 @@ def _reap(parent: int, directory: Path, answer: int) -> None:
     poll = select.poll()
     poll.register(parent, select.POLLIN)
     poll.poll()
+    cgroup2.await_empty(directory, _GRACE_SECONDS)
     cgroup2.remove(directory, _PATIENCE_SECONDS)
 
 

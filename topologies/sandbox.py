@@ -10,7 +10,7 @@ Four processes, so that a kill -9 of any one of them leaves nothing:
 
     outer   what the caller started: passes signals on, cleans up, returns the status
     reaper  its own session; waits for the outer process to end, and cleans up if that could not
-    init    process 1 of the PID namespace: dies with the outer process, and the kernel kills the namespace with it
+    init    process 1 of the PID namespace: ends when COMMAND or the outer process has, and all of the namespace with it
     COMMAND
 
 All but the first two are in a cgroup of this run, which is killed and removed at the end.
@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from topologies import cgroup2, system
+from topologies.ending import end_all
 from topologies.reaper import Reaper, ReaperError
 
 NAMESPACES = (
@@ -38,6 +39,7 @@ NAMESPACES = (
 )
 FAILED = 125
 GRACE_SECONDS = 15.0
+END_SECONDS = 5.0
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _MARK = Path("/run/migrate-lab-sandbox")
 _USAGE = "usage: python -m topologies.sandbox [--] COMMAND [ARGUMENT...]"
@@ -97,10 +99,8 @@ def _outer(command: list[str]) -> int:
         init, orders = _start_init(command, directory)
         return _supervise(init, orders, reaper)
     finally:
-        gone = cgroup2.remove(directory)
-        reaper.end()
-        if not gone:
-            print(f"sandbox: {directory} cannot be emptied: look for processes in state D", file=sys.stderr)
+        if cgroup2.remove(directory):
+            reaper.end()  # else it goes on
 
 
 def _supervise(init: int, orders: int, reaper: Reaper) -> int:
@@ -132,7 +132,6 @@ def _supervise(init: int, orders: int, reaper: Reaper) -> int:
 
 def _start_init(command: list[str], directory: Path) -> tuple[int, int]:
     """Start process 1 of a new PID namespace; returns its pid, and a pipe that takes the numbers of signals for it."""
-    outer = os.pidfd_open(os.getpid())
     orders_in, orders_out = os.pipe()
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -145,15 +144,12 @@ def _start_init(command: list[str], directory: Path) -> tuple[int, int]:
     pid = os.fork()
     if pid == 0:
         with _never_return():
-            system.die_with_parent(signal.SIGKILL)
-            if select.select([outer], [], [], 0)[0]:  # it died before that was set
-                os._exit(FAILED)
             os.close(orders_out)
             os.close(own)
             _furnish(directory)
             _init(command, orders_in)
     system.setns(own, system.CLONE_NEWPID)  # so that a new reaper would be born outside
-    for fd in (own, outer, orders_in):
+    for fd in (own, orders_in):
         os.close(fd)
     return pid, orders_out
 
@@ -234,6 +230,7 @@ def _init(command: list[str], orders: int) -> NoReturn:
             pid, status = 0, 0
         if pid == child:
             code = os.waitstatus_to_exitcode(status)
+            end_all(END_SECONDS)
             os._exit(code if code >= 0 else 128 - code)
         if pid:
             continue
@@ -242,8 +239,9 @@ def _init(command: list[str], orders: int) -> NoReturn:
             os.read(wake_in, 512)
         if orders in ready:
             order = os.read(orders, 1)
-            if not order:
-                os._exit(FAILED)  # the outer process has gone
+            if not order:  # the outer process has gone
+                end_all(END_SECONDS)
+                os._exit(FAILED)
             _pass_on(child, order[0])
 
 

@@ -29,7 +29,6 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 _MNT_DETACH = 2
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_TIMERSLACK = 29
 
@@ -79,11 +78,6 @@ def detached_mount(fstype: str) -> int:
         return _checked(_libc.syscall(_SYS_FSMOUNT, context, 1, 0), f"fsmount {fstype}")
     finally:
         os.close(context)
-
-
-def die_with_parent(signum: int) -> None:
-    """Have the kernel send `signum` to this process when the thread that started it ends."""
-    _checked(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signum), 0, 0, 0), "prctl PDEATHSIG")
 
 
 def set_process_name(name: str) -> None:

@@ -32,6 +32,7 @@ from migrate.core import (
     migrate_option,
 )
 from migrate.core.answering import refusal
+from migrate.daemon import memory
 from migrate.daemon.adoption import Adoptions
 from migrate.daemon.control import Control
 from migrate.daemon.effects import Effects
@@ -338,6 +339,7 @@ class Service:
             # A socket that we built has no cgroup of ours to tell of its end.
             if self.registry.closed(managed) or self.probe(managed.machine.tuple) is None:
                 self.over(managed)
+        memory.give_back()
         asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     def over(self, managed: Managed) -> None:

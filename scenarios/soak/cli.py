@@ -15,6 +15,7 @@ from scenarios import needs, ownership
 from scenarios.command import Parser, Progress, carry_out, positive
 from scenarios.programs import ProgramError, wait_until_closed
 from scenarios.soak import leaks
+from scenarios.soak.growth import Growth
 from scenarios.soak.report import Document
 from scenarios.soak.stage import Broken, Stage
 from scenarios.soak.transfers import Transfers
@@ -69,7 +70,7 @@ class Soak:
         self._out, self._document, self._module = out, document, module
         self._progress = Progress(sys.stdout)
         self._began = time.monotonic()
-        self._growth = leaks.Growth(out / "memory.jsonl")
+        self._growth = Growth(out / "memory.jsonl")
 
     def run(self) -> int:
         document = self._document
@@ -90,7 +91,7 @@ class Soak:
                 broken = f"{type(error).__name__}: {error}"
             if broken:
                 self._keep(stage, broken)
-            migrated = {name: _count(daemon.events, '"migrated"') for name, daemon in stage.daemons.items()}
+            migrated = _moves(stage)
             with contextlib.suppress(Exception):
                 walk.counts["packets lost at random"] = stage.lost()
             document.wall_seconds = round(time.monotonic() - self._began, 3)
@@ -107,7 +108,7 @@ class Soak:
         while not walk.counts["episodes"] or time.monotonic() < began + 60 * self._document.minutes:
             cycle = int((time.monotonic() - began) / length)
             walk.episode(victim=("mobile", "server")[cycle % 2])
-            self._growth.look(stage.daemons, time.monotonic())
+            self._growth.look(stage.daemons, time.monotonic(), _moves(stage))
             counts, totals = walk.counts, transfers.totals
             self._progress.say(
                 f"{counts['moves']} moves, {counts['outages']} outages, {counts['kills']} kills, "
@@ -130,7 +131,6 @@ class Soak:
         while True:
             self._document.after = leaks.snapshot(stage)
             left = leaks.differences(self._document.before, self._document.after)
-            self._growth.look(stage.daemons, time.monotonic())
             if not left:
                 return
             if time.monotonic() > end:
@@ -157,6 +157,11 @@ class Soak:
         for one in document.reported:
             print(f"  {one.name:<34}{one.value:>14,} {one.unit}")
         print(f"\nsoak {document.verdict}: {document.reason}")
+
+
+def _moves(stage: Stage) -> dict[str, int]:
+    """How often a connection has moved so far, by host."""
+    return {name: _count(daemon.events, '"migrated"') for name, daemon in stage.daemons.items()}
 
 
 def _count(path: Path, word: str) -> int:

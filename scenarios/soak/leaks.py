@@ -1,4 +1,4 @@
-"""What a host and its migrated hold: counted before the first connection and after the last, and looked at meanwhile.
+"""What a host and its migrated hold: counted before the first connection and after the last.
 
 Everything is counted inside the sandbox of the run, so that what others do on the machine does not matter.  A program,
 map or link of eBPF lives as long as a descriptor, a pin or an attachment holds it; so all of them are found from the
@@ -10,13 +10,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import json
 import os
 import re
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,7 +31,7 @@ from migrate.linux.maps import (
     WATCH,
 )
 from migrate.linux.places import PLACE, taken
-from scenarios.soak.stage import Daemon, frozen
+from scenarios.soak.stage import frozen
 from scenarios.verdict import Check
 from topologies.nodes import Host
 
@@ -239,69 +237,3 @@ def _names(before: Snapshot, after: Snapshot) -> list[str]:
 def checks(before: Snapshot, after: Snapshot) -> list[Check]:
     """One for each that is in either."""
     return [Check.equal(name, before.get(name, "none"), after.get(name, "none")) for name in _names(before, after)]
-
-
-@dataclass
-class Course:
-    """One number of one process over time: (seconds, value)."""
-
-    points: list[tuple[float, float]] = field(default_factory=list)
-
-    @property
-    def span(self) -> float:
-        return self.points[-1][0] - self.points[0][0] if self.points else 0.0
-
-    @property
-    def slope(self) -> float:
-        """Per second, by least squares."""
-        count = len(self.points)
-        if count < 2 or not self.span:
-            return 0.0
-        middle = sum(at for at, _ in self.points) / count
-        level = sum(value for _, value in self.points) / count
-        spread = sum((at - middle) ** 2 for at, _ in self.points)
-        return sum((at - middle) * (value - level) for at, value in self.points) / spread
-
-
-class Growth:
-    """Memory and descriptors of every process of migrated that there has been, over its life."""
-
-    WARM_SECONDS = 120.0
-    """A process that has just begun fills what it keeps: a megabyte in its first thousand rebinds, and then no more."""
-    LEAST_SECONDS = 60.0
-    """A course that is shorter tells nothing of an hour."""
-
-    def __init__(self, log: Path | None = None) -> None:
-        """`log`: gets a line of JSON for each process at each look, for who wants to see how it grew."""
-        self._log = log
-        self._born: dict[int, float] = {}
-        self._courses: dict[tuple[str, str, int], Course] = {}
-        self.most_descriptors: dict[str, int] = {}
-
-    def look(self, daemons: dict[str, Daemon], now: float) -> None:
-        for name, daemon in daemons.items():
-            for role, pid in (("guardian", daemon.process.pid), ("worker", daemon.worker)):
-                with contextlib.suppress(OSError):  # it has just ended
-                    if pid is None:
-                        continue
-                    born = self._born.setdefault(pid, now)
-                    who = f"{name}'s {role}"
-                    open_files, size = descriptors(pid), memory(pid)
-                    self.most_descriptors[who] = max(self.most_descriptors.get(who, 0), open_files)
-                    if self._log is not None:
-                        line = {"seconds": round(now - born, 1), "who": who, "pid": pid, "bytes": size}
-                        with self._log.open("a") as log:
-                            log.write(json.dumps(line) + "\n")
-                    if now - born >= self.WARM_SECONDS:
-                        course = self._courses.setdefault((name, role, pid), Course())
-                        course.points.append((now, float(size)))
-
-    def per_hour(self, role: str) -> tuple[float, float]:
-        """Bytes of memory by which the processes of that role grow in an hour, each weighted by how long it was seen;
-        and those seconds.  0 seconds: none lived long enough to tell."""
-        courses = [course for (_, whose, _), course in self._courses.items()
-                   if whose == role and course.span >= self.LEAST_SECONDS]  # fmt: skip
-        seconds = sum(course.span for course in courses)
-        if not seconds:
-            return 0.0, 0.0
-        return 3600 * sum(course.slope * course.span for course in courses) / seconds, seconds

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from migrate import migrated
+from migrate.core import FourTuple
 from migrate.daemon import service
+from migrate.daemon.registry import Managed, Registry
 from migrate.linux import repair
 from migrate.linux.maps import Switchboard
 from migrate.linux.rebind import Rebinder
@@ -47,7 +50,46 @@ def watch() -> None:
     Switchboard.sweep = lambda *_: None  # type: ignore[method-assign]
 
 
+def _keeps(of_a_move: Callable[[Registry, Managed], object]) -> None:
+    """Each move of a connection leaves that behind."""
+    rebound, kept = Registry.rebound, list[object]()
+
+    def keeping(registry: Registry, managed: Managed, old: FourTuple, new: FourTuple) -> None:
+        rebound(registry, managed, old, new)
+        kept.append(of_a_move(registry, managed))
+
+    Registry.rebound = keeping  # type: ignore[method-assign,assignment]
+
+
+def managed() -> None:
+    """What is known of a connection is known once more after each of its moves."""
+    _keeps(lambda registry, managed: registry._made(managed.machine.tuple, managed.negotiated))
+
+
+def kilobyte() -> None:
+    """A kilobyte in small objects."""
+    _keeps(lambda *_: [bytes(100) for _ in range(7)])
+
+
+def page() -> None:
+    """4 kB in one object, which Python's own allocator has nothing to do with."""
+    _keeps(lambda *_: bytes(4096))
+
+
+def checkpoint() -> None:
+    """All of a connection that a rebind has taken out of its socket."""
+    dump, kept = repair.dump, list[Checkpoint]()
+
+    def keeping(sock: Any) -> Checkpoint:
+        kept.append(dump(sock))
+        return kept[-1]
+
+    repair.dump = keeping
+
+
+FAULTS = (none, corruption, descriptor, watch, managed, kilobyte, page, checkpoint)
+
 if __name__ == "__main__":
     service.SWEEP_SECONDS = 1.0
-    {one.__name__: one for one in (none, corruption, descriptor, watch)}[os.environ["FAULT"]]()
+    {one.__name__: one for one in FAULTS}[os.environ["FAULT"]]()
     sys.exit(migrated.main())

@@ -89,22 +89,24 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
 
 
-def goes_away(before: dict[str, object]) -> None:
-    end = time.monotonic() + SECONDS
+def goes_away(before: dict[str, object], seconds: float = SECONDS) -> None:
+    end = time.monotonic() + seconds
     while (after := look()) != before and time.monotonic() < end:
         time.sleep(0.02)
     for what, value in before.items():
         assert after[what] == value, f"{what}: {after[what]} instead of {value}"
 
 
-def ends_by(end: Callable[[subprocess.Popen[str]], None], codes: tuple[int, ...]) -> None:
+def ends_by(
+    end: Callable[[subprocess.Popen[str]], None], codes: tuple[int, ...], *arguments: str, seconds: float = SECONDS
+) -> None:
     before = look()
-    process = start()
+    process = start(*arguments)
     assert look() != before, "the look sees nothing: it could not fail"
     end(process)
     process.communicate(timeout=20)
     assert process.returncode in codes, process.returncode
-    goes_away(before)
+    goes_away(before, seconds)
 
 
 @in_sandbox
@@ -154,6 +156,21 @@ def test_nothing_is_left_after_kill_9_of_the_process_group() -> None:
 @in_sandbox
 def test_nothing_is_left_after_kill_9_of_the_reaper_and_then_of_the_outer_process() -> None:
     ends_by(kill_reaper_then_outer, (-9,))
+
+
+@in_sandbox
+def test_a_connection_that_holds_an_interface_ends_with_a_killed_run() -> None:
+    """By itself it would be there for minutes, and with it a process that is being killed and removes the interface."""
+    ends_by(lambda process: process.kill(), (-9,), "hold", "120000")
+
+
+@in_sandbox
+def test_what_a_connection_holds_is_waited_for() -> None:
+    """Nobody is left to end it."""
+    seconds = 8
+    began = time.monotonic()
+    ends_by(kill_group, (-9,), "hold", str(1000 * seconds), seconds=30)
+    assert time.monotonic() - began > seconds, "it held nothing: this shows nothing"
 
 
 @in_sandbox
