@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from pyroute2 import IPRoute
-
 from migrate.core import SynNumber
 from migrate.daemon.control import claim
 from migrate.daemon.guardian import guard, recover
@@ -21,6 +19,7 @@ from migrate.daemon.service import Options, Service
 from migrate.linux.addresses import Tables
 from migrate.linux.journal import Journal
 from migrate.linux.programs import unload
+from migrate.linux.routing import Routing
 from migrate.linux.setup import SetupError
 from migrate.linux.source_rule import remove_all
 
@@ -197,9 +196,9 @@ async def _serve(options: Options, loaded: Loaded, journal: Journal, log: TextIO
 
 
 def _unload(options: Options) -> None:
-    with contextlib.closing(IPRoute()) as route, contextlib.closing(Tables()) as tables:
-        remove_all(route)
-        unload(options.pins, options.cgroup, route, [interface.index for interface in tables.interfaces()])
+    with Routing() as routing, contextlib.closing(Tables()) as tables:
+        remove_all(routing)
+        unload(options.pins, options.cgroup, routing, [interface.index for interface in tables.interfaces()])
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
-
-from pyroute2 import IPRoute
+from typing import TYPE_CHECKING, Any, TextIO
 
 from migrate.core import (
     ACK,
@@ -45,9 +43,12 @@ from migrate.linux.journal import Journal
 from migrate.linux.keyring import Keyring
 from migrate.linux.maps import Address, Negotiated
 from migrate.linux.rebind import Rebinder
+from migrate.linux.routing import Routing
 from migrate.linux.sockdiag import STATE_NAMES, SocketEntry, tcp_sockets
-from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
+
+if TYPE_CHECKING:
+    from migrate.linux.tracking import Tracking
 
 SWEEP_SECONDS = 60.0
 PAUSE_SECONDS = 0.002
@@ -82,8 +83,8 @@ class Service:
         self._options = options
         loaded.begin()
         self.log = EventLog(log)
-        self._route = IPRoute()
-        source_rule.remove_all(self._route)  # what a killed daemon may have left
+        self._routing = Routing()
+        source_rule.remove_all(self._routing)  # what a killed daemon may have left
         self._programs = loaded.programs
         self._switchboard = self._programs.switchboard()
         self._table = self._programs.connections(self._switchboard.read().seed)
@@ -104,11 +105,11 @@ class Service:
             self._wire,
             rebinder,
             self.probe,
-            self._route,
+            self._routing,
             self._tables,
             self.log,
             options.syn_window_scale,
-            Tracking() if options.enter_tracking else None,
+            _tracking() if options.enter_tracking else None,
             loaded.out_of_order,
         )
         self._watch = addresses.Watch()
@@ -146,7 +147,7 @@ class Service:
         under_way = any(managed.machine.state in UNDER_WAY for managed in self.registry.managed())
         self._switchboard.promise(maps.PROMISE_SECONDS if under_way else 0)
         self._control.close()
-        self._route.close()
+        self._routing.close()
 
     def _resume(self) -> None:
         """Goes on with the connections that an earlier daemon of this host left in the pinned table."""
@@ -245,7 +246,7 @@ class Service:
         self._interfaces = known
         for interface in known:
             if interface.index not in self._attached and self._programs.attach(
-                interface.index, interface.kind, self._route
+                interface.index, interface.kind, self._routing
             ):
                 self._attached.add(interface.index)
         present = {interface.index for interface in known}
@@ -406,6 +407,12 @@ class Service:
         self.effects.step(managed, Gone())
         self._table.remove(managed.machine.tuple)
         self.registry.forget(managed)
+
+
+def _tracking() -> Tracking:
+    from migrate.linux.tracking import Tracking  # which takes as long to load as all else
+
+    return Tracking()
 
 
 def _not_refused(managed: Managed, source: Address | None, local: set[Address]) -> Address | None:

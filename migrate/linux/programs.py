@@ -16,9 +16,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from migrate.linux import libbpf
 from migrate.linux.build import SOURCES
 from migrate.linux.maps import (
@@ -37,6 +34,7 @@ from migrate.linux.maps import (
 )
 from migrate.linux.places import OCCUPIED, PLACE, Places
 from migrate.linux.position import Probe
+from migrate.linux.routing import Routing
 from migrate.linux.setup import SetupError
 
 # Where our filters sit in clsact: late enough that a host's own filters come first.
@@ -116,7 +114,7 @@ class Programs:
         finally:
             os.close(fd)
 
-    def attach(self, index: int, kind: int, route: IPRoute) -> bool:
+    def attach(self, index: int, kind: int, routing: Routing) -> bool:
         """Watches one interface (`kind` is its ARPHRD number); false for loopback and one that has just gone."""
         if kind == ARPHRD_LOOPBACK:
             return False
@@ -124,12 +122,11 @@ class Programs:
             for direction in TCX:
                 program = self._filter(kind == ARPHRD_ETHER, direction)
                 if not self._attach_tcx(index, direction, program):
-                    _attach_clsact(route, index, direction, program)
-        except (libbpf.BpfError, NetlinkError) as error:
-            number = error.code if isinstance(error, NetlinkError) else error.errno
-            if number == errno.ENODEV:
+                    _attach_clsact(routing, index, direction, program)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
                 return False
-            raise SetupError(f"cannot attach to interface {index}: {os.strerror(number or 0)}") from error
+            raise SetupError(f"cannot attach to interface {index}: {os.strerror(error.errno or 0)}") from error
         return True
 
     def _filter(self, ether: bool, direction: str) -> int:
@@ -166,15 +163,15 @@ class Programs:
         _detach_all_but(self.pins, present)
 
 
-def unload(pins: Path, cgroup: Path, route: IPRoute, interfaces: Collection[int]) -> None:
+def unload(pins: Path, cgroup: Path, routing: Routing, interfaces: Collection[int]) -> None:
     """Detaches everything and removes the pins; connections go on as plain TCP for good."""
     _detach_all_but(pins, ())
     for index in interfaces:
         for parent in CLSACT.values():
             try:
-                route.tc("del-filter", "bpf", index, HANDLE, parent=parent, prio=PRIORITY)
-            except NetlinkError as error:
-                if error.code not in (errno.ENODEV, errno.ENOENT, errno.EINVAL):
+                routing.remove_filter(index, parent, PRIORITY, HANDLE)
+            except OSError as error:
+                if error.errno not in (errno.ENODEV, errno.ENOENT, errno.EINVAL):
                     raise
     fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -207,24 +204,13 @@ def _detach_all_but(pins: Path, present: Collection[int]) -> None:
             pin.unlink()
 
 
-def _attach_clsact(route: IPRoute, index: int, direction: str, program: int) -> None:
+def _attach_clsact(routing: Routing, index: int, direction: str, program: int) -> None:
     try:
-        route.tc("add", "clsact", index)
-    except NetlinkError as error:
-        if error.code != errno.EEXIST:
+        routing.add_clsact(index)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
             raise
-    route.tc(
-        "replace-filter",
-        "bpf",
-        index,
-        HANDLE,
-        fd=program,
-        name=f"migrate_{direction}",
-        parent=CLSACT[direction],
-        prio=PRIORITY,
-        classid=1,
-        direct_action=True,
-    )
+    routing.put_filter(index, CLSACT[direction], PRIORITY, HANDLE, program, f"migrate_{direction}")
 
 
 def _filters(family: str) -> tuple[str, ...]:
