@@ -166,11 +166,18 @@ class Host(Node):
             raise NodeError(f"{self.name}: one of `ip {'`, `ip '.join(lines)}` failed: {done.stderr.strip()}")
 
     def _ip(self, words: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
-        # It is over before anything else happens: it needs no cgroup, and no two programs that lead it there.
+        # It is over before anything else happens: it needs no cgroup, and no two programs that lead it there.  In a
+        # session of its own the kernel weighs it against all others together: an address is not gone for long.
         try:
             with self.entered():
                 return subprocess.run(
-                    ["ip", *words], input=stdin, capture_output=True, text=True, check=False, timeout=_IP_SECONDS
+                    ["ip", *words],
+                    input=stdin,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=_IP_SECONDS,
+                    start_new_session=True,
                 )
         except subprocess.TimeoutExpired as error:
             raise NodeError(f"{self.name}: `ip {' '.join(words)}` did not end within {_IP_SECONDS:g} s") from error
