@@ -93,7 +93,7 @@ class Routing:
 
     def flush(self, family: int, table: int) -> None:
         """Removes all routes of a table of ours."""
-        body = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_TABLE, _WORD.pack(table))
+        body = _ROUTE.pack(family, *bytes(8)) + attribute(_RTA_TABLE, _WORD.pack(table))
         for message in self._netlink.dump(_GETROUTE, body):
             found = attributes(message, _ROUTE.size)
             if found.get(_RTA_TABLE) == _WORD.pack(table):
@@ -117,7 +117,7 @@ class Routing:
 
     def remove_rules(self, family: int, table: int, priority: int) -> None:
         """All that lead to a table of ours."""
-        for message in self._netlink.dump(_GETRULE, _rule(family, 0, 0, 0, None, None)):
+        for message in self._netlink.dump(_GETRULE, _ROUTE.pack(family, *bytes(8))):
             found = attributes(message, _ROUTE.size)
             has = (found.get(_FRA_TABLE), found.get(_FRA_PRIORITY, bytes(_WORD.size)))
             if has == (_WORD.pack(table), _WORD.pack(priority)):
@@ -156,8 +156,6 @@ class Routing:
 
 def _rule(family: int, length: int, table: int, priority: int, destination: bytes | None, mark: int | None) -> bytes:
     """struct fib_rule_hdr is laid out as struct rtmsg is."""
-    if not table:
-        return _ROUTE.pack(family, *bytes(8))  # a question for all of them
     body = _ROUTE.pack(family, length, 0, 0, _COMPAT, 0, 0, _TO_TABLE, 0)
     body += attribute(_FRA_TABLE, _WORD.pack(table)) + attribute(_FRA_PRIORITY, _WORD.pack(priority))
     if destination is not None:
