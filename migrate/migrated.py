@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
 import sys
 from pathlib import Path
@@ -13,9 +14,14 @@ from typing import TextIO
 from migrate.core import SynNumber
 from migrate.daemon.control import claim
 from migrate.daemon.guardian import guard, recover
+from migrate.daemon.loaded import Loaded
 from migrate.daemon.service import Options, Service
+from migrate.linux.addresses import Tables
 from migrate.linux.journal import Journal
+from migrate.linux.programs import unload
+from migrate.linux.routing import Routing
 from migrate.linux.setup import SetupError
+from migrate.linux.source_rule import remove_all
 
 HIGHEST_PRIORITY = -20
 AUTOGROUP = Path("/proc/self/autogroup")
@@ -128,9 +134,10 @@ def main(argv: list[str] | None = None) -> int:
         recover(journal, options.cgroup, options.pins)  # in case a guardian and its worker died in a rebind
         (options.cgroup / "cgroup.freeze").write_text("0")
         if arguments.unload:
-            status = asyncio.run(_unload(options))
+            _unload(options)
+            status = 0
         else:
-            status = guard(lambda journal: _work(options, journal), journal, options.cgroup, options.pins)
+            status = _guarded(options, journal)
         journal.remove()
         return status
     except SetupError as error:
@@ -155,12 +162,20 @@ def _journal(path: Path) -> Journal:
         raise SetupError(f"cannot use {path} ({error.strerror}): name another file by --journal") from error
 
 
-def _work(options: Options, journal: Journal) -> int:
+def _guarded(options: Options, journal: Journal) -> int:
+    try:
+        return guard(functools.partial(_work, options), journal, options.cgroup, options.pins)
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _work(options: Options, loaded: Loaded, journal: Journal) -> int:
     try:
         with contextlib.ExitStack() as stack:
             log = _append(options.events, stack, 0o644)
             keylog = _append(options.keylog, stack, 0o600)
-            asyncio.run(_serve(options, journal, log, keylog))
+            asyncio.run(_serve(options, loaded, journal, log, keylog))
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
@@ -176,13 +191,14 @@ def _append(path: Path | None, stack: contextlib.ExitStack, mode: int) -> TextIO
         raise SetupError(f"cannot write {path}: {error.strerror}") from error
 
 
-async def _serve(options: Options, journal: Journal, log: TextIO | None, keylog: TextIO | None) -> None:
-    await Service(options, journal, log, keylog).run()
+async def _serve(options: Options, loaded: Loaded, journal: Journal, log: TextIO | None, keylog: TextIO | None) -> None:
+    await Service(options, loaded, journal, log, keylog).run()
 
 
-async def _unload(options: Options) -> int:
-    Service(options, Journal(), None, None).unload()
-    return 0
+def _unload(options: Options) -> None:
+    with Routing() as routing, contextlib.closing(Tables()) as tables:
+        remove_all(routing)
+        unload(options.pins, options.cgroup, routing, [interface.index for interface in tables.interfaces()])
 
 
 if __name__ == "__main__":

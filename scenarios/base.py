@@ -29,12 +29,14 @@ class Context:
     profile  one of the scenario's `profiles`
     ip       4 or 6
     out      an existing directory for captures, events and pictures; log.txt and steps.jsonl in it are the runner's
+    pictures whether to draw, which no check judges; False where nobody will look
     """
 
     seed: int
     profile: str
     ip: int
     out: Path
+    pictures: bool = True
     random: Random = field(init=False)
     reported: list[Reported] = field(init=False, default_factory=list)
 

@@ -15,7 +15,6 @@ from analysis.checking import find
 from analysis.diagram import Verdict as Judgement
 from analysis.pictures.ladder import ladder_text
 from analysis.pictures.ladder_svg import ladder_svg
-from analysis.pictures.time_sequence import draw_time_sequence
 from analysis.stream import Stream
 from scenarios.failover_seen import Seen
 from scenarios.verdict import Invalid
@@ -60,6 +59,8 @@ def judged(trace: Trace, round_trip: float) -> Judgement:
 
 def draw(out: Path, judgement: Judgement, seen: Seen, title: str) -> None:
     """The ladder and the time-sequence picture, with a colour for each server."""
+    from analysis.pictures.time_sequence import draw_time_sequence  # which loads all of matplotlib
+
     names = {address: name for address, name in seen.names.items()}
     about: dict[str, Any] = {
         "expected": judgement.matches,

@@ -59,7 +59,8 @@ def pronounced(stage: Stage) -> list[Check]:
     seen = case.seen(status, [case.received("object")], pronounced_at)
     at = trace(case)
     judgement = judged(at, stage.round_trip)
-    draw(case.out, judgement, seen, f"failover, profile {context.profile}, IPv{context.ip}, at the client")
+    if context.pictures:
+        draw(case.out, judgement, seen, f"failover, profile {context.profile}, IPv{context.ip}, at the client")
     return checks.wrong(context, seen, judgement, at.streams, at.keys, MSS[context.ip])
 
 

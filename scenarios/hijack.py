@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from analysis.pictures.attacks import Attempt, draw_attacks
 from scenarios import hijack_checks, hijack_floods, needs
 from scenarios.base import Context, Scenario
 from scenarios.hijack_attacks import Attacks
@@ -114,6 +113,8 @@ class Run:
 
     def _draw(self, attacks: Attacks, gauge: Gauge) -> None:
         """The transfer's rate under the attacks."""
+        from analysis.pictures.attacks import Attempt, draw_attacks  # which loads all of matplotlib
+
         events = [
             Attempt(one.name, one.began, one.began + one.seconds, hijack_checks.verdict(hijack_checks.of_attack(one)))
             for one in attacks.done

@@ -13,7 +13,6 @@ from analysis.checking import find
 from analysis.diagram import Verdict as Judgement
 from analysis.pictures.ladder import ladder_text
 from analysis.pictures.ladder_svg import ladder_svg
-from analysis.pictures.time_sequence import draw_time_sequence
 from analysis.pictures.view import names_of
 from analysis.stream import Stream
 from scenarios import needs
@@ -137,6 +136,10 @@ def draw(
     context: Context, name: str, diagrams: Mapping[str, str], outcome: Outcome, judged: Mapping[str, Judgement]
 ) -> None:
     """The pictures of both vantage points, and what the diagrams say of them."""
+    if not context.pictures:
+        return
+    from analysis.pictures.time_sequence import draw_time_sequence  # which loads all of matplotlib
+
     context.step("drawing")
     title = f"{name}, profile {context.profile}, IPv{context.ip}"
     moves = [outcome.move.lost_at]

@@ -17,7 +17,6 @@ from analysis import keylog, stream
 from analysis.daemon_events import Told
 from scenarios import needs, oscillation_checks, oscillation_cost
 from scenarios.base import Context, Scenario
-from scenarios.oscillation_picture import draw, draw_cost
 from scenarios.oscillation_seen import Curve
 from scenarios.programs import Download, Migrated, Nginx, ProgramError, checksum, random_file
 from scenarios.replicas import BACKEND_PORT, Wedge, connections, group_key
@@ -60,6 +59,8 @@ class OscillationScenario(Scenario):
                 curves += lab.curves(loss)
             names = {lab.topology.address(name): name for name in lab.topology.hosts}
         context.step("drawing")
+        from scenarios.oscillation_picture import draw, draw_cost  # which loads all of matplotlib
+
         groups = oscillation_cost.grouped(curves)
         title = f"oscillation, profile {context.profile}, IPv{context.ip}, at the clients"
         draw(curves, context.out / "oscillation.png", title)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from analysis import capture, keylog, stream
 from analysis.capture import Packet
-from analysis.pictures.states import draw_states
 from analysis.pictures.states_data import Moment, arrows, build, spans
-from analysis.pictures.time_sequence import draw_time_sequence
 from analysis.pictures.view import names_of
+from analysis.stream import Stream
 from scenarios import rapid_checks
 from scenarios.base import Context
 from scenarios.rapid_seen import Seen
@@ -28,21 +27,30 @@ def judge(context: Context, seen: Seen) -> list[Check]:
         for vantage, files in _FILES.items()
     }
     streams = {vantage: stream.join(found, keys) for vantage, found in packets.items()}
+    if context.pictures:
+        _draw(context, seen, streams["server"][0], packets)
+    return rapid_checks.judge(context, seen, streams, packets)
+
+
+def _draw(context: Context, seen: Seen, server: Stream, packets: dict[str, list[Packet]]) -> None:
+    from analysis.pictures.time_sequence import draw_time_sequence  # which loads all of matplotlib
+
     context.step("drawing")
     title = f"rapid, profile {context.profile}, IPv{context.ip}"
     draw_time_sequence(
-        streams["server"][0],
+        server,
         context.out / "time-sequence-server.png",
         moves=[move.lost_at for move in seen.moves],
         title=f"{title}, at the server",
-        names=names_of(streams["server"][0], "mobile", "server"),
+        names=names_of(server, "mobile", "server"),
     )
     _draw_states(context, seen, packets, title)
-    return rapid_checks.judge(context, seen, streams, packets)
 
 
 def _draw_states(context: Context, seen: Seen, packets: dict[str, list[Packet]], title: str) -> None:
     """The stretch of the run in which most moves began."""
+    from analysis.pictures.states import draw_states  # which loads all of matplotlib
+
     starts = [move.lost_at for move in seen.moves]
     begin = max(starts, key=lambda start: sum(start <= other < start + SHOWN_SECONDS for other in starts)) - 0.05
     end = begin + SHOWN_SECONDS

@@ -12,9 +12,7 @@ from analysis.checking import find
 from analysis.diagram import Verdict as Judgement
 from analysis.pictures.ladder import ladder_text
 from analysis.pictures.ladder_svg import ladder_svg
-from analysis.pictures.states import draw_states
 from analysis.pictures.states_data import Moment, Span, arrows, build, spans
-from analysis.pictures.time_sequence import draw_time_sequence
 from analysis.pictures.view import names_of
 from analysis.stream import Stream
 from scenarios import reassigned_checks
@@ -46,13 +44,21 @@ def back(context: Context, out: Path, seen: Back) -> list[Check]:
         vantage: _judge(out, names[vantage], streams[vantage], seen.round_trip, vantage, hosts[vantage])
         for vantage in streams
     }
-    context.step("back: drawing")
+    if context.pictures:
+        context.step("back: drawing")
+        _draw_back(out, seen, streams["server"], at_server, at_stranger)
+    return reassigned_checks.back(context, seen, judged, at_server, at_stranger)
+
+
+def _draw_back(out: Path, seen: Back, server: Stream, at_server: list[Packet], at_stranger: list[Packet]) -> None:
+    from analysis.pictures.time_sequence import draw_time_sequence  # which loads all of matplotlib
+
     draw_time_sequence(
-        streams["server"],
+        server,
         out / "time-sequence-server.png",
         moves=[seen.lost_at],
         title="reassigned, back, at the server",
-        names=names_of(streams["server"], "mobile", "server"),
+        names=names_of(server, "mobile", "server"),
     )
     mobile = [one for file in _AT_MOBILE for one in capture.read(out / file, "mobile")]
     old, new, fixed = seen.addresses
@@ -70,7 +76,6 @@ def back(context: Context, out: Path, seen: Back) -> list[Check]:
         ],
         seen.arrived_at + 1.0,
     )
-    return reassigned_checks.back(context, seen, judged, at_server, at_stranger)
 
 
 def _draw_states(
@@ -83,6 +88,8 @@ def _draw_states(
     end: float,
 ) -> None:
     """The states of the connection that waited first, at both ends."""
+    from analysis.pictures.states import draw_states  # which loads all of matplotlib
+
     begin = seen.lost_at - 1.0
     waiting = next(one for one in seen.server_events if one.event == "waiting")
     lanes = {
@@ -106,7 +113,13 @@ def gone(context: Context, out: Path, seen: Gone) -> list[Check]:
     for port, program in seen.ports.items():
         one = _only([each for each in streams if each.epochs[0].responder.port == port], f"the server with {program}")
         judged[program] = _judge(out, "reassigned-gone", one, seen.round_trip, program, ("mobile, stranger", "server"))
-    context.step("gone: drawing")
+    if context.pictures:
+        context.step("gone: drawing")
+        _draw_gone(out, seen, at_server)
+    return reassigned_checks.gone(context, seen, judged, at_server)
+
+
+def _draw_gone(out: Path, seen: Gone, at_server: list[Packet]) -> None:
     at_stranger = capture.read(out / "stranger.pcap", "stranger")
     old, fixed = seen.addresses
     _draw_states(
@@ -118,7 +131,6 @@ def gone(context: Context, out: Path, seen: Gone) -> list[Check]:
         [Moment(seen.lost_at, "mobile", "address lost")],
         max(one.time for one in seen.server_events) + 1.0,
     )
-    return reassigned_checks.gone(context, seen, judged, at_server)
 
 
 def newcomer(context: Context, out: Path, seen: Newcomer) -> list[Check]:

@@ -10,10 +10,13 @@ started by that shell: they enter its *network namespace only*, and a cgroup of 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import ipaddress
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +33,9 @@ PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Addresses are given, not found: no router discovery, no duplicate detection, no link-local address (mode 1), so that
 # captures hold the experiment and nothing else.
 _QUIET = ("accept_ra=0", "autoconf=0", "router_solicitations=0", "accept_dad=0", "dad_transmits=0", "addr_gen_mode=1")
+
+_IP_SECONDS = 30.0
+_SIOCGIFHWADDR = 0x8927  # netdevice(7)
 
 # $0 is the cgroup, $1 the network namespace; each step replaces the last, so that the Popen is the program itself.
 _ENTER = 'echo 0 > "$0/cgroup.procs" && net=$1 && shift && exec nsenter --net="$net" -- "$@"'
@@ -146,14 +152,36 @@ class Host(Node):
 
     def ip(self, *arguments: str | int) -> str:
         """Run `ip ARGUMENTS` on this host; returns its output, raises `NodeError`."""
-        return self.run(["ip", *(str(argument) for argument in arguments)], daemon=True).stdout
+        words = [str(argument) for argument in arguments]
+        done = self._ip(words)
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
+            raise NodeError(f"{self.name}: `ip {' '.join(words)}` failed: {said}")
+        return done.stdout
 
     def ip_batch(self, version: int, lines: Sequence[str]) -> None:
         """Run several `ip` commands in one process (version 4 or 6); the first that fails ends it with `NodeError`."""
         text = "".join(f"{line}\n" for line in lines)
-        done = self.run(["ip", f"-{version}", "-batch", "-"], stdin=text, daemon=True, check=False)
+        done = self._ip([f"-{version}", "-batch", "-"], text)
         if done.returncode != 0:
             raise NodeError(f"{self.name}: one of `ip {'`, `ip '.join(lines)}` failed: {done.stderr.strip()}")
+
+    def _ip(self, words: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+        # It is over before anything else happens: it needs no cgroup, and no two programs that lead it there.  In a
+        # session of its own the kernel weighs it against all others together: an address is not gone for long.
+        try:
+            with self.entered():
+                return subprocess.run(
+                    ["ip", *words],
+                    input=stdin,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=_IP_SECONDS,
+                    start_new_session=True,
+                )
+        except subprocess.TimeoutExpired as error:
+            raise NodeError(f"{self.name}: `ip {' '.join(words)}` did not end within {_IP_SECONDS:g} s") from error
 
     def add_address(self, interface: str, address: str) -> None:
         """Give the interface an address with prefix length ("10.0.1.2/24", "fd00:1::2/64"), at once valid (no DAD)."""
@@ -179,9 +207,13 @@ class Host(Node):
         self.ip("neighbour", "replace", address, "lladdr", mac, "dev", interface, "nud", "permanent")
 
     def mac(self, interface: str) -> str:
-        """The interface's Ethernet address."""
-        words = self.ip("-oneline", "link", "show", "dev", interface).split()
-        return words[words.index("link/ether") + 1]
+        """The interface's Ethernet address; raises `NodeError` if there is no such interface."""
+        with self.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            try:
+                answer = fcntl.ioctl(control, _SIOCGIFHWADDR, struct.pack("16s24x", interface.encode()))
+            except OSError as error:
+                raise NodeError(f"{self.name}: {interface} tells no Ethernet address ({error.strerror})") from error
+        return answer[18:24].hex(":")
 
     def sysctl(self, name: str, value: str | int | None = None) -> str:
         """Set a `net.` sysctl of this host's namespace if a value is given; returns what it is then.

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-
-from pyroute2 import IPRoute
+from typing import TYPE_CHECKING
 
 from migrate.core import (
     ACK,
@@ -54,10 +53,13 @@ from migrate.linux.position import Probe, SocketPosition
 from migrate.linux.rebind import Rebinder
 from migrate.linux.repair import CannotCarry, Checkpoint
 from migrate.linux.resend import third_segment
+from migrate.linux.routing import Routing
 from migrate.linux.sockdiag import Lookup
 from migrate.linux.source_rule import speaking_from
-from migrate.linux.tracking import Tracking
 from migrate.linux.wire import Wire
+
+if TYPE_CHECKING:
+    from migrate.linux.tracking import Tracking
 
 PATIENCE_SECONDS = 0.02
 """For a program that has been interrupted while it held its socket's lock."""
@@ -73,7 +75,7 @@ class Effects:
         wire: Wire,
         rebinder: Rebinder,
         probe: Probe,
-        route: IPRoute,
+        routing: Routing,
         tables: Tables,
         log: EventLog,
         repeats_scale: bool,
@@ -84,7 +86,7 @@ class Effects:
         `out_of_order`: reads what sockets hold beyond a hole."""
         self._registry, self._switchboard, self._wire = registry, switchboard, wire
         self._rebinder, self._probe, self._log = rebinder, probe, log
-        self._route, self._tables = route, tables
+        self._routing, self._tables = routing, tables
         self._repeats_scale, self._tracking, self._out_of_order = repeats_scale, tracking, out_of_order
         self._limiter, self._lookup = RstLimiter(), Lookup()
         self._orders: list[tuple[Managed, Rebind]] = []
@@ -245,7 +247,7 @@ class Effects:
         beyond = self._beyond({order.old: order for order in orders}, holding) if holding else {}
         try:
             ends = {(order.new.remote_ip, order.new.local_ip) for order in orders}
-            with speaking_from(self._route, ends, self._tables.source_towards):
+            with speaking_from(self._routing, ends, self._tables.source_towards):
                 outcomes = [(done.order, done.reason) for done in self._rebinder.carry(orders, lead, known, beyond)]
         except OSError as error:
             # Nothing was begun: there is no route, or the programs do not stand still.
@@ -268,7 +270,7 @@ class Effects:
             assert managed.newcomer is not None
             try:
                 ends = {(action.new.remote_ip, action.new.local_ip)}
-                with speaking_from(self._route, ends, self._tables.source_towards):
+                with speaking_from(self._routing, ends, self._tables.source_towards):
                     image = managed.newcomer.build(action, managed.machine.state_after_rebind())
             except (CannotCarry, OSError) as error:
                 self.step(managed, RebindFailed(getattr(error, "strerror", None) or str(error)))

@@ -1,5 +1,7 @@
 """The parent of the daemon's worker: finishes or undoes what a killed worker left half done, and starts another.
 
+What takes its time to be loaded into the kernel the guardian loads, for all workers (loaded.py).
+
 A worker that dies in the middle of a rebind leaves programs frozen and a socket in pieces.  The journal tells
 how far it came, and the guardian does the rest.  Should both be killed, the next daemon does it when it starts.
 """
@@ -7,6 +9,7 @@ how far it came, and the guardian does the rest.  Should both be killed, the nex
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import sys
@@ -15,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from migrate.daemon.loaded import Loaded
 from migrate.linux import libbpf
 from migrate.linux.journal import Journal, Order
 from migrate.linux.maps import COUNTERS, HANDSHAKE, SETTINGS, STATE, TUPLE, WATCH, Connections, Switchboard
@@ -29,8 +33,8 @@ PR_SET_PDEATHSIG = 1
 TRIES, WITHIN_SECONDS = 5, 10.0
 
 
-def guard(worker: Callable[[Journal], int], journal: Journal, cgroup: Path, pins: Path) -> int:
-    """Runs `worker` in a child until it ends by itself; its exit status."""
+def guard(worker: Callable[[Loaded, Journal], int], journal: Journal, cgroup: Path, pins: Path) -> int:
+    """Runs `worker` in a child until it ends by itself; its exit status.  Raises `SetupError`."""
     deaths: list[float] = []
     stopping = False
     child = 0
@@ -44,10 +48,11 @@ def guard(worker: Callable[[Journal], int], journal: Journal, cgroup: Path, pins
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     guardian = os.getpid()
-    while True:
+    loaded = Loaded.load(pins, cgroup)
+    while not stopping:
         child = os.fork()
         if child == 0:
-            _in_child(worker, journal, guardian)
+            _in_child(functools.partial(worker, loaded), journal, guardian)
         status = os.waitpid(child, 0)[1]
         child = 0
         if os.WIFEXITED(status):
@@ -55,12 +60,11 @@ def guard(worker: Callable[[Journal], int], journal: Journal, cgroup: Path, pins
         recover(journal, cgroup, pins)
         now = time.monotonic()
         deaths = [when for when in deaths if now - when < WITHIN_SECONDS] + [now]
-        if stopping:
-            return 0
         if len(deaths) >= TRIES:
             often = f"{TRIES} times in {WITHIN_SECONDS:.0f} s"
             print(f"migrated was killed {often} and gives up: connections go on as plain TCP", file=sys.stderr)
             return 1
+    return 0
 
 
 def _in_child(worker: Callable[[Journal], int], journal: Journal, guardian: int) -> None:

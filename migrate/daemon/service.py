@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
-
-from pyroute2 import IPRoute
+from typing import TYPE_CHECKING, TextIO
 
 from migrate.core import (
     ACK,
@@ -37,20 +34,20 @@ from migrate.daemon.adoption import Adoptions
 from migrate.daemon.control import Control
 from migrate.daemon.effects import Effects
 from migrate.daemon.events import EventLog
+from migrate.daemon.loaded import Loaded
 from migrate.daemon.registry import Managed, Registry
 from migrate.daemon.requests import Requests
 from migrate.linux import addresses, maps, source_rule
 from migrate.linux.addresses import Interface
-from migrate.linux.beyond import OutOfOrder
 from migrate.linux.journal import Journal
 from migrate.linux.keyring import Keyring
-from migrate.linux.libbpf import BpfError
 from migrate.linux.maps import Address
-from migrate.linux.orphans import Orphans
-from migrate.linux.programs import Programs
 from migrate.linux.rebind import Rebinder
-from migrate.linux.tracking import Tracking
+from migrate.linux.routing import Routing
 from migrate.linux.wire import Wire
+
+if TYPE_CHECKING:
+    from migrate.linux.tracking import Tracking
 
 SWEEP_SECONDS = 60.0
 PAUSE_SECONDS = 0.002
@@ -77,12 +74,15 @@ class Options:
 class Service:
     """Everything of one host's daemon, from `start` to `stop`."""
 
-    def __init__(self, options: Options, journal: Journal, log: TextIO | None, keylog: TextIO | None) -> None:
+    def __init__(
+        self, options: Options, loaded: Loaded, journal: Journal, log: TextIO | None, keylog: TextIO | None
+    ) -> None:
         self._options = options
+        loaded.begin()
         self.log = EventLog(log)
-        self._route = IPRoute()
-        source_rule.remove_all(self._route)  # what a killed daemon may have left
-        self._programs = Programs.load(options.pins, options.cgroup, self._route)
+        self._routing = Routing()
+        source_rule.remove_all(self._routing)  # what a killed daemon may have left
+        self._programs = loaded.programs
         self._switchboard = self._programs.switchboard()
         self._table = self._programs.connections(self._switchboard.read().seed)
         self.keyring = Keyring(self._programs.private_keys(), self._switchboard, keylog)
@@ -91,7 +91,10 @@ class Service:
         )
         self.probe = self._programs.probe()
         self._wire, self._tables = Wire(), addresses.Tables()
-        rebinder = Rebinder(options.cgroup, self._table, self._switchboard, self._wire, journal, self._orphans())
+        if loaded.orphans is None:
+            why = f"carry sockets that their programs have closed: {loaded.without_orphans}"
+            self.log.write("", "", "cannot", why)
+        rebinder = Rebinder(options.cgroup, self._table, self._switchboard, self._wire, journal, loaded.orphans)
         self.descriptors = rebinder.descriptors
         self.effects = Effects(
             self.registry,
@@ -99,30 +102,25 @@ class Service:
             self._wire,
             rebinder,
             self.probe,
-            self._route,
+            self._routing,
             self._tables,
             self.log,
             options.syn_window_scale,
-            Tracking() if options.enter_tracking else None,
-            out_of_order(),
+            _tracking() if options.enter_tracking else None,
+            loaded.out_of_order,
         )
         self._watch = addresses.Watch()
         self._interfaces: list[Interface] | None = None  # unless they have changed since
         self._attached: set[int] = set()
         self._reports: list[bytes] = []
         self._ring = self._programs.reports(self._reports.append)
+        self._ring.consume()
+        self._reports.clear()  # they were for a worker that was killed: whatever matters is sent again
         self._look_again: asyncio.TimerHandle | None = None
         self.adoptions = Adoptions(self)
         self.requests = Requests(self)
         self._control: Control | None = None
         self._stopped = asyncio.Event()
-
-    def _orphans(self) -> Orphans | None:
-        try:
-            return Orphans()
-        except BpfError as error:
-            self.log.write("", "", "cannot", f"carry sockets that their programs have closed: {error.strerror}")
-            return None
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT."""
@@ -147,7 +145,7 @@ class Service:
         under_way = any(managed.machine.state in UNDER_WAY for managed in self.registry.managed())
         self._switchboard.promise(maps.PROMISE_SECONDS if under_way else 0)
         self._control.close()
-        self._route.close()
+        self._routing.close()
 
     def _resume(self) -> None:
         """Goes on with the connections that an earlier daemon of this host left in the pinned table."""
@@ -254,7 +252,9 @@ class Service:
         known = self._tables.interfaces() if settled or self._interfaces is None else self._interfaces
         self._interfaces = known
         for interface in known:
-            if interface.index not in self._attached and self._programs.attach(interface.index, interface.kind):
+            if interface.index not in self._attached and self._programs.attach(
+                interface.index, interface.kind, self._routing
+            ):
                 self._attached.add(interface.index)
         present = {interface.index for interface in known}
         if not self._attached <= present:
@@ -348,18 +348,11 @@ class Service:
         self._table.remove(managed.machine.tuple)
         self.registry.forget(managed)
 
-    def unload(self) -> None:
-        """Takes everything off the host again."""
-        self._programs.unload([interface.index for interface in self._tables.interfaces()])
 
+def _tracking() -> Tracking:
+    from migrate.linux.tracking import Tracking  # which takes as long to load as all else
 
-def out_of_order() -> OutOfOrder | None:
-    """What reads out-of-order queues; None where this kernel has no way, which is said once."""
-    try:
-        return OutOfOrder()
-    except OSError as error:
-        print(f"out-of-order data is dropped at a move, and sent again: {error.strerror}", file=sys.stderr, flush=True)
-        return None
+    return Tracking()
 
 
 def _not_refused(managed: Managed, source: Address | None, local: set[Address]) -> Address | None:

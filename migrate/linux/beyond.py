@@ -37,7 +37,7 @@ class OutOfOrder:
 
     def __init__(self) -> None:
         """Raises `libbpf.BpfError` where this kernel does not let the queues be read, or reads something else."""
-        self._queues = Queues("ooo.bpf.o", "beyond", numbers=4)
+        self.queues = Queues("ooo.bpf.o", "beyond", numbers=4)
         if not self._proves_true():
             raise libbpf.BpfError(0, "it is not where this kernel should have it")
 
@@ -45,7 +45,7 @@ class OutOfOrder:
         """The queues of these connections, as far as they are not empty."""
         return {
             pair: Beyond(tuple(merged(queue.pieces)), queue.numbers[MISSED])
-            for pair, queue in self._queues.read(pairs).items()
+            for pair, queue in self.queues.read(pairs).items()
             if queue.pieces or queue.numbers[MISSED]
         }
 

@@ -11,7 +11,7 @@ import ctypes.util
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
@@ -71,6 +71,12 @@ def _load() -> ctypes.CDLL:
         ("bpf_object__close", None, [ctypes.c_void_p]),
         ("bpf_object__find_program_by_name", ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]),
         ("bpf_object__find_map_by_name", ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]),
+        ("bpf_object__next_program", ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_void_p]),
+        ("bpf_object__next_map", ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_void_p]),
+        ("bpf_program__name", ctypes.c_char_p, [ctypes.c_void_p]),
+        ("bpf_program__set_autoload", ctypes.c_int, [ctypes.c_void_p, ctypes.c_bool]),
+        ("bpf_map__name", ctypes.c_char_p, [ctypes.c_void_p]),
+        ("bpf_map__reuse_fd", ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]),
         ("bpf_program__fd", ctypes.c_int, [ctypes.c_void_p]),
         ("bpf_map__fd", ctypes.c_int, [ctypes.c_void_p]),
         ("bpf_obj_get", ctypes.c_int, [ctypes.c_char_p]),
@@ -176,20 +182,40 @@ class Map:
 
 
 class Object:
-    """A compiled object file, loaded into the kernel.  Maps that ask for it are pinned under `pins`, or found there."""
+    """A compiled object file, loaded into the kernel.  Maps that ask for it are pinned under `pins`, or found there.
 
-    def __init__(self, path: Path, pins: Path | None = None) -> None:
+    `only`: these of its programs, for the kernel takes its time to verify each.  `like`: another part of the same file,
+    whose maps these programs share."""
+
+    def __init__(
+        self, path: Path, pins: Path | None = None, only: Collection[str] | None = None, like: Object | None = None
+    ) -> None:
         call = library()
         _messages.clear()
         options = _OpenOptions(ctypes.sizeof(_OpenOptions), None, False, str(pins).encode() if pins else None)
         self._object = call.bpf_object__open_file(str(path).encode(), ctypes.byref(options))
         if not self._object:
             raise _fail(f"cannot open {path}; build it with python -m migrate.linux.build")
-        result = call.bpf_object__load(self._object)
+        if only is not None:
+            for program in self._each(call.bpf_object__next_program):
+                call.bpf_program__set_autoload(program, call.bpf_program__name(program).decode() in only)
+        result = 0
+        if like is not None:
+            for one in self._each(call.bpf_object__next_map):
+                theirs = call.bpf_object__find_map_by_name(like._object, call.bpf_map__name(one))
+                result = result or call.bpf_map__reuse_fd(one, call.bpf_map__fd(theirs))
+        result = result or call.bpf_object__load(self._object)
         if result:
             error = _fail(f"the kernel refused {path.name}", result)
             call.bpf_object__close(self._object)
             raise error
+
+    def _each(self, following: Callable[[int, int | None], int | None]) -> Iterator[int]:
+        """Its programs, or its maps, by libbpf's function that gives the next one."""
+        one = following(self._object, None)
+        while one:
+            yield one
+            one = following(self._object, one)
 
     def program(self, name: str) -> int:
         """The descriptor of a program, owned by this object."""

@@ -200,6 +200,10 @@ class Proofs:
     def remove(self, token: bytes) -> None:
         self._table.delete(token)
 
+    def clear(self) -> None:
+        for token in list(self._table):
+            self._table.delete(token)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -1,5 +1,5 @@
-"""Dumps of the kernel's tables over netlink(7), as bytes: the messages of interest are small and of fixed layout, and
-the daemon reads them while a connection stands still."""
+"""The kernel's tables over netlink(7), as bytes: the messages of interest are small and of fixed layout, and the daemon
+reads and writes them while a connection stands still."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
-NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 
 _HEADER = struct.Struct("=IHHII")
@@ -47,6 +48,11 @@ class Netlink:
         self._send(kind, request, NLM_F_REQUEST)
         return [body for _, _, body in _messages(self._socket.recv(1 << 16))]
 
+    def change(self, kind: int, request: bytes, flags: int = 0) -> None:
+        """Has the kernel do something.  Raises OSError where it refuses."""
+        self._send(kind, request, NLM_F_REQUEST | NLM_F_ACK | flags)
+        list(_messages(self._socket.recv(1 << 16)))
+
     def _send(self, kind: int, request: bytes, flags: int) -> None:
         self._socket.send(_HEADER.pack(_HEADER.size + len(request), kind, flags, 1, 0) + request)
 
@@ -61,9 +67,10 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         length, kind, flags, _, _ = _HEADER.unpack_from(data, at)
         body = data[at + _HEADER.size : at + length]
         if kind == NLMSG_ERROR:
-            number = -_NUMBER.unpack_from(body)[0]
-            raise OSError(number, f"netlink: {os.strerror(number)}")
-        yield kind, flags, body
+            if number := -_NUMBER.unpack_from(body)[0]:
+                raise OSError(number, f"netlink: {os.strerror(number)}")
+        else:
+            yield kind, flags, body
         at += (length + 3) & ~3
 
 
@@ -84,3 +91,8 @@ def attributes(body: bytes, at: int) -> dict[int, bytes]:
         found[kind & _TYPE_MASK] = body[at + _ATTRIBUTE.size : at + length]
         at += max(4, (length + 3) & ~3)
     return found
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute of a message, filled up to whole words."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)

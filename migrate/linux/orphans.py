@@ -32,7 +32,7 @@ class Orphans:
 
     def __init__(self) -> None:
         """Raises `libbpf.BpfError` where this kernel does not let the queues be read, or reads something else."""
-        self._queues = Queues("orphan.bpf.o", "orphans", numbers=18)
+        self.queues = Queues("orphan.bpf.o", "orphans", numbers=18)
         if not self._proves_true():
             raise libbpf.BpfError(0, "the queues are not where this kernel should have them")
 
@@ -52,7 +52,7 @@ class Orphans:
 
     def _read(self, pair: FourTuple) -> tuple[tuple[int, ...] | None, bytes]:
         """The numbers of bpf/orphan.bpf.c's `struct wish`, and the bytes from snd_una on."""
-        queue = self._queues.read([pair])[pair]
+        queue = self.queues.read([pair])[pair]
         if not queue.numbers[3]:
             return None, b""
         return queue.numbers, _in_order((seq.diff(number, queue.numbers[4]), piece) for number, piece in queue.pieces)

@@ -3,6 +3,8 @@
 The interfaces' programs are attached through tcx, which takes less time than clsact; where the kernel has no tcx
 (before 6.6), through clsact.
 What is attached and pinned outlives the daemon; a new daemon takes the maps over and replaces the programs.
+The kernel takes its time to verify a program: those for interfaces without Ethernet headers are loaded where there is
+such an interface.
 `unload` takes everything away again, and nothing that others attached.
 """
 
@@ -13,9 +15,6 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from migrate.linux import libbpf
 from migrate.linux.build import SOURCES
@@ -35,6 +34,7 @@ from migrate.linux.maps import (
 )
 from migrate.linux.places import OCCUPIED, PLACE, Places
 from migrate.linux.position import Probe
+from migrate.linux.routing import Routing
 from migrate.linux.setup import SetupError
 
 # Where our filters sit in clsact: late enough that a host's own filters come first.
@@ -53,25 +53,25 @@ class Programs:
 
     pins: Path
     cgroup: Path
-    route: IPRoute
     _object: libbpf.Object
     _probe_object: libbpf.Object
+    _bare_object: libbpf.Object | None = None
 
     @classmethod
-    def load(cls, pins: Path, cgroup: Path, route: IPRoute) -> Programs:
+    def load(cls, pins: Path, cgroup: Path) -> Programs:
         """Raises `SetupError`."""
         for name in ("migrate.bpf.o", "probe.bpf.o"):
             if not (SOURCES / name).exists():
                 raise SetupError(f"{name} is not compiled: run python -m migrate.linux.build")
         try:
             pins.mkdir(mode=0o700, parents=True, exist_ok=True)
-            migrate = libbpf.Object(SOURCES / "migrate.bpf.o", pins)
+            migrate = libbpf.Object(SOURCES / "migrate.bpf.o", pins, ("negotiate", *_filters("ether")))
             probe = libbpf.Object(SOURCES / "probe.bpf.o")
         except libbpf.BpfError as error:
             raise SetupError(f"cannot load the eBPF programs: {error.strerror}") from error
         except OSError as error:
             raise SetupError(f"cannot make {pins}, is a BPF file system mounted there? ({error.strerror})") from error
-        programs = cls(pins, cgroup, route, migrate, probe)
+        programs = cls(pins, cgroup, migrate, probe)
         programs._attach_cgroup()
         return programs
 
@@ -105,7 +105,7 @@ class Programs:
     def _attach_cgroup(self) -> None:
         fd = os.open(self.cgroup, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            self._detach_cgroup(fd)
+            _detach_cgroup(self.pins, fd)
             program = self._object.program("negotiate")
             libbpf.attach_sock_ops(program, fd)
             libbpf.pin(program, self.pins / SOCK_OPS_PIN)
@@ -114,31 +114,28 @@ class Programs:
         finally:
             os.close(fd)
 
-    def _detach_cgroup(self, cgroup: int) -> None:
-        """Detaches the program of an earlier daemon, known by its pin."""
-        pin = self.pins / SOCK_OPS_PIN
-        old = libbpf.open_pin(pin)
-        if old is not None:
-            libbpf.detach_sock_ops(old, cgroup)
-            os.close(old)
-            pin.unlink()
-
-    def attach(self, index: int, kind: int) -> bool:
+    def attach(self, index: int, kind: int, routing: Routing) -> bool:
         """Watches one interface (`kind` is its ARPHRD number); false for loopback and one that has just gone."""
         if kind == ARPHRD_LOOPBACK:
             return False
-        family = "ether" if kind == ARPHRD_ETHER else "bare"
         try:
             for direction in TCX:
-                program = self._object.program(f"{family}_{direction}")
+                program = self._filter(kind == ARPHRD_ETHER, direction)
                 if not self._attach_tcx(index, direction, program):
-                    self._attach_clsact(index, direction, program)
-        except (libbpf.BpfError, NetlinkError) as error:
-            number = error.code if isinstance(error, NetlinkError) else error.errno
-            if number == errno.ENODEV:
+                    _attach_clsact(routing, index, direction, program)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
                 return False
-            raise SetupError(f"cannot attach to interface {index}: {os.strerror(number or 0)}") from error
+            raise SetupError(f"cannot attach to interface {index}: {os.strerror(error.errno or 0)}") from error
         return True
+
+    def _filter(self, ether: bool, direction: str) -> int:
+        if ether:
+            return self._object.program(f"ether_{direction}")
+        if self._bare_object is None:
+            bare = _filters("bare")
+            self._bare_object = libbpf.Object(SOURCES / "migrate.bpf.o", self.pins, bare, like=self._object)
+        return self._bare_object.program(f"bare_{direction}")
 
     def _attach_tcx(self, index: int, direction: str, program: int) -> bool:
         """False where the kernel has no tcx."""
@@ -160,54 +157,61 @@ class Programs:
             os.close(link)
         return True
 
-    def _attach_clsact(self, index: int, direction: str, program: int) -> None:
-        self._add_clsact(index)
-        self.route.tc(
-            "replace-filter",
-            "bpf",
-            index,
-            HANDLE,
-            fd=program,
-            name=f"migrate_{direction}",
-            parent=CLSACT[direction],
-            prio=PRIORITY,
-            classid=1,
-            direct_action=True,
-        )
-
     def detach_all_but(self, present: Collection[int]) -> None:
         """Leaves alone the interfaces that this host no longer has.  One that went to another network namespace takes
         tcx programs along, and what it carries there is not this host's."""
-        for pin in self.pins.glob(f"{LINK_PIN}*"):
-            if int(pin.name.removeprefix(LINK_PIN).partition("_")[0]) not in present:
-                link = libbpf.open_pin(pin)
-                if link is not None:
-                    libbpf.detach_link(link)  # without its pin it would go too, but not at once
-                    os.close(link)
-                pin.unlink()
+        _detach_all_but(self.pins, present)
 
-    def _add_clsact(self, index: int) -> None:
-        try:
-            self.route.tc("add", "clsact", index)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise
 
-    def unload(self, interfaces: list[int]) -> None:
-        """Detaches everything and removes the pins; connections go on as plain TCP for good."""
-        self.detach_all_but(())
-        for index in interfaces:
-            for parent in CLSACT.values():
-                try:
-                    self.route.tc("del-filter", "bpf", index, HANDLE, parent=parent, prio=PRIORITY)
-                except NetlinkError as error:
-                    if error.code not in (errno.ENODEV, errno.ENOENT, errno.EINVAL):
-                        raise
-        fd = os.open(self.cgroup, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            self._detach_cgroup(fd)
-        finally:
-            os.close(fd)
+def unload(pins: Path, cgroup: Path, routing: Routing, interfaces: Collection[int]) -> None:
+    """Detaches everything and removes the pins; connections go on as plain TCP for good."""
+    _detach_all_but(pins, ())
+    for index in interfaces:
+        for parent in CLSACT.values():
+            try:
+                routing.remove_filter(index, parent, PRIORITY, HANDLE)
+            except OSError as error:
+                if error.errno not in (errno.ENODEV, errno.ENOENT, errno.EINVAL):
+                    raise
+    fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _detach_cgroup(pins, fd)
+    finally:
+        os.close(fd)
+    if pins.exists():
         for name in MAP_PINS:
-            (self.pins / name).unlink(missing_ok=True)
-        self.pins.rmdir()
+            (pins / name).unlink(missing_ok=True)
+        pins.rmdir()
+
+
+def _detach_cgroup(pins: Path, cgroup: int) -> None:
+    """Detaches the program of an earlier daemon, known by its pin."""
+    pin = pins / SOCK_OPS_PIN
+    old = libbpf.open_pin(pin)
+    if old is not None:
+        libbpf.detach_sock_ops(old, cgroup)
+        os.close(old)
+        pin.unlink()
+
+
+def _detach_all_but(pins: Path, present: Collection[int]) -> None:
+    for pin in pins.glob(f"{LINK_PIN}*"):
+        if int(pin.name.removeprefix(LINK_PIN).partition("_")[0]) not in present:
+            link = libbpf.open_pin(pin)
+            if link is not None:
+                libbpf.detach_link(link)  # without its pin it would go too, but not at once
+                os.close(link)
+            pin.unlink()
+
+
+def _attach_clsact(routing: Routing, index: int, direction: str, program: int) -> None:
+    try:
+        routing.add_clsact(index)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    routing.put_filter(index, CLSACT[direction], PRIORITY, HANDLE, program, f"migrate_{direction}")
+
+
+def _filters(family: str) -> tuple[str, ...]:
+    return tuple(f"{family}_{direction}" for direction in TCX)

@@ -45,6 +45,13 @@ class Queues:
         self._ring = libbpf.RingBuffer(self._object.map("pieces", 0, 0), self._found.append)
         self._walk = libbpf.Walk(self._object.program(program))
 
+    def forget(self) -> None:
+        """What a reader has left that was killed while it read."""
+        for key in list(self._wanted):
+            self._wanted.delete(key)
+        self._ring.consume()
+        self._found.clear()
+
     def read(self, pairs: Iterable[FourTuple]) -> dict[FourTuple, Queue]:
         """The queues of these connections."""
         keys = {pair: pack_tuple(pair) for pair in pairs}

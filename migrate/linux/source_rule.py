@@ -11,10 +11,9 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
+from migrate.linux.addresses import LOOPBACK
 from migrate.linux.maps import Address
+from migrate.linux.routing import Routing
 
 TABLE = 0xC0DE
 PRIORITY = 1  # right behind the rule for the host's own addresses
@@ -22,60 +21,42 @@ STAND_IN_TABLE, STAND_IN_PRIORITY = TABLE + 1, 0  # before that one
 STAND_IN_MARK = 0x4D494753  # SO_MARK of the socket that it is for
 _LIFETIME_SECONDS = 10
 
-_NO_DUPLICATE_DETECTION, _OF_THE_HOST = 0x02, 254
-
-_Make = tuple[Callable[..., object], str, dict[str, object], dict[str, object]]
+_Step = tuple[Callable[[], None], Callable[[], None]]  # how something is made, and how it is taken away again
 
 
-def _family(address: Address) -> int:
-    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+def _push(routing: Routing, remote: Address, source: Address) -> None:
+    index, gateway = routing.way(remote, source)
+    routing.put_route(TABLE, remote, index, source, gateway)
+    routing.add_rule(TABLE, PRIORITY, remote)
 
 
-def _push(route: IPRoute, remote: Address, source: Address) -> None:
-    family = _family(remote)
-    found = route.route("get", family=family, dst=str(remote), src=str(source))[0]
-    more = {"gateway": found.get("gateway")} if found.get("gateway") else {}
-    route.route(
-        "replace",
-        family=family,
-        table=TABLE,
-        dst=str(remote),
-        dst_len=remote.max_prefixlen,
-        oif=found.get("oif"),
-        prefsrc=str(source),
-        **more,
-    )
-    route.rule("add", family=family, table=TABLE, priority=PRIORITY, dst=str(remote), dst_len=remote.max_prefixlen)
+def _pop(routing: Routing, remote: Address) -> None:
+    with _gone_already():  # it was never made, or went with its interface
+        routing.remove_rule(TABLE, PRIORITY, remote)
+    with _gone_already():
+        routing.remove_route(TABLE, remote)
 
 
-def _pop(route: IPRoute, remote: Address) -> None:
-    where = {"family": _family(remote), "table": TABLE, "dst": str(remote), "dst_len": remote.max_prefixlen}
-    for remove in (route.rule, route.route):
-        try:
-            remove("del", **where, **({"priority": PRIORITY} if remove == route.rule else {}))
-        except NetlinkError as error:
-            if error.code not in (errno.ENOENT, errno.ESRCH):  # it was never made, or went with its interface
-                raise
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESRCH):
+            raise
 
 
-def remove_all(route: IPRoute) -> None:
+def remove_all(routing: Routing) -> None:
     """Removes our rules and routes, also those that a killed daemon left."""
     for family in (socket.AF_INET, socket.AF_INET6):
         for table, priority in ((TABLE, PRIORITY), (STAND_IN_TABLE, STAND_IN_PRIORITY)):
-            for rule in route.get_rules(family=family):
-                if rule.get("table") == table and (rule.get("priority") or 0) == priority:
-                    where = {"dst": rule.get("dst"), "dst_len": rule["dst_len"]}
-                    route.rule("del", family=family, table=table, priority=priority, **where)
-            try:
-                route.flush_routes(family=family, table=table)
-            except NetlinkError as error:
-                if error.code != errno.ENOENT:
-                    raise
+            routing.remove_rules(family, table, priority)
+            routing.flush(family, table)
 
 
 @contextmanager
 def speaking_from(
-    route: IPRoute, pairs: Iterable[tuple[Address, Address]], source_towards: Callable[[Address], Address | None]
+    routing: Routing, pairs: Iterable[tuple[Address, Address]], source_towards: Callable[[Address], Address | None]
 ) -> Iterator[None]:
     """For each (remote, source): connections made meanwhile to `remote` come from `source`.  `source_towards`: from
     where they would come else.
@@ -87,13 +68,14 @@ def speaking_from(
     try:
         for remote, source in needed:
             pushed.append(remote)
-            _push(route, remote, source)
+            try:
+                _push(routing, remote, source)
+            except OSError as error:
+                raise OSError(error.errno, f"no route from {source} to {remote}") from error
         yield
-    except NetlinkError as error:
-        raise OSError(error.code, f"no route from {source} to {remote}") from error
     finally:
         for remote in pushed:
-            _pop(route, remote)
+            _pop(routing, remote)
 
 
 @contextmanager
@@ -102,13 +84,13 @@ def at_hand(address: Address) -> Iterator[None]:
     gone.  A daemon that is killed leaves it there for a few seconds; then it goes by itself.
 
     Raises OSError."""
-    where = {"family": _family(address), "index": socket.if_nametoindex("lo"), "address": str(address)}
-    where |= {"prefixlen": address.max_prefixlen}
-    more: dict[str, object] = {"cacheinfo": {"preferred": _LIFETIME_SECONDS, "valid": _LIFETIME_SECONDS}}
-    if address.version == 6:
-        more["flags"] = _NO_DUPLICATE_DETECTION
-    with IPRoute() as route, _made(address, [(route.addr, "add", where, more)]):
-        yield
+    with Routing() as routing:
+        step = (
+            lambda: routing.add_address(LOOPBACK, address, _LIFETIME_SECONDS),
+            lambda: routing.remove_address(LOOPBACK, address),
+        )
+        with _made(address, [step]):
+            yield
 
 
 @contextmanager
@@ -120,12 +102,16 @@ def standing_in(sock: socket.socket, remote: Address, source: Address, mark: int
     host's own kernel would answer it by RST.  So it is `sock` that is marked (SO_MARK; `mark` is what it has had).
 
     Raises OSError."""
-    way = {"family": _family(remote), "table": STAND_IN_TABLE, "dst": str(remote), "dst_len": remote.max_prefixlen}
-    local = {"oif": socket.if_nametoindex("lo"), "prefsrc": str(source), "type": "local", "scope": _OF_THE_HOST}
-    rule = way | {"priority": STAND_IN_PRIORITY, "fwmark": STAND_IN_MARK}
-    with at_hand(source), IPRoute() as route:
-        makes: list[_Make] = [(route.route, "replace", way | local, {}), (route.rule, "add", rule, {})]
-        with _made(source, makes):
+    rule = (STAND_IN_TABLE, STAND_IN_PRIORITY, remote, STAND_IN_MARK)
+    with at_hand(source), Routing() as routing:
+        steps: list[_Step] = [
+            (
+                lambda: routing.put_route(STAND_IN_TABLE, remote, LOOPBACK, source, None, local=True),
+                lambda: routing.remove_route(STAND_IN_TABLE, remote),
+            ),
+            (lambda: routing.add_rule(*rule), lambda: routing.remove_rule(*rule)),
+        ]
+        with _made(source, steps):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, STAND_IN_MARK)
             try:
                 yield
@@ -134,20 +120,20 @@ def standing_in(sock: socket.socket, remote: Address, source: Address, mark: int
 
 
 @contextmanager
-def _made(source: Address, makes: Iterable[_Make]) -> Iterator[None]:
+def _made(source: Address, steps: Iterable[_Step]) -> Iterator[None]:
     """Each of these, as far as it is not there already; taken away again afterwards."""
-    undo: list[tuple[Callable[..., object], dict[str, object]]] = []
+    undo: list[Callable[[], None]] = []
     try:
-        for make, do, where, more in makes:
+        for make, unmake in steps:
             try:
-                make(do, **where, **more)
-            except NetlinkError as error:
-                if error.code != errno.EEXIST:
-                    raise OSError(error.code, f"{source} cannot stand in: {error}") from error
+                make()
+            except OSError as error:
+                if error.errno != errno.EEXIST:
+                    raise OSError(error.errno, f"{source} cannot stand in: {error.strerror}") from error
             else:
-                undo.append((make, where))
+                undo.append(unmake)
         yield
     finally:
-        for make, where in reversed(undo):
-            with suppress(NetlinkError):  # it has gone with its interface or its address
-                make("del", **where)
+        for unmake in reversed(undo):
+            with suppress(OSError):  # it has gone with its interface or its address
+                unmake()

@@ -43,7 +43,7 @@ def test_mistakes_of_the_wedge_turn_failover_red() -> None:
     failover_stage.STALL_SECONDS = 1
     quick = [fault for fault in FAULTS if fault.quick]
     assert len(quick) >= 4
-    with stage_of(Context(seed=1, profile="paper", ip=4, out=OUT)) as stage:
+    with stage_of(Context(seed=1, profile="paper", ip=4, out=OUT, pictures=False)) as stage:
         assert not {name for name in played(stage, quick[0].guard, "") if not name.endswith(SLOW)}
         for fault in quick:
             red = played(stage, fault.guard, fault.wedge)

@@ -7,11 +7,9 @@ import sys
 from types import FunctionType
 from typing import cast
 
-import pytest
-
 from migrate import migrated
 from tests.faults.table import FAULTS
-from tests.migrate.planting import plant
+from tests.migrate.planting import planted
 
 VARIABLE = "PLANTED_FAULT"
 
@@ -20,7 +18,7 @@ def main() -> int:
     name = os.environ[VARIABLE]
     if name:
         for function, right, wrong in FAULTS[name].places:
-            plant(pytest.MonkeyPatch(), cast(FunctionType, function), right, wrong)
+            cast(FunctionType, function).__code__ = planted(cast(FunctionType, function), right, wrong)
     return migrated.main()
 
 

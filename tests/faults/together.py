@@ -13,15 +13,13 @@ from pathlib import Path
 from scenarios.runner import dies_with_parent
 from tests.faults.fault import ITSELF, Fault
 from tests.faults.guards import GUARDS
-from tests.faults.one import Shown
+from tests.faults.one import IN_THE_SANDBOX, Shown
 from tests.faults.table import FAULTS
 from topologies.sandbox import run_in_sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 LOADED_SECONDS = 100
 """More than its time that a run may take, where the machine is busy with others."""
-IN_THE_SANDBOX = "/run/faults"
-"""Its own tmpfs, gone with it."""
 
 
 @dataclass(frozen=True)

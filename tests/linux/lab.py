@@ -303,12 +303,13 @@ def _furnish(one: Host, two: Host, three: Host) -> None:
                 ],
             )
         for host, target, device in ((one, 1, 0), (two, 2, 1)):
-            gateway = net.format(target, target)
-            three.ip_batch(version, [f"route add {address(version, target)} via {gateway}"])
+            gateway, here, there = net.format(target, target), f"{host.name}-eth1", f"three-eth{device}"
             # Written down: IPv6 asks nobody on behalf of a packet with a forged source.
-            three.neighbour(f"three-eth{device}", gateway, host.mac(f"{host.name}-eth1"))
+            known = f"neighbour replace {gateway} lladdr {host.mac(here)} dev {there} nud permanent"
+            three.ip_batch(version, [f"route add {address(version, target)} via {gateway}", known])
             # And a host asks in the name of its other address, to which the answer finds no way.
-            host.neighbour(f"{host.name}-eth1", net.format(target, 3), three.mac(f"three-eth{device}"))
+            known = f"neighbour replace {net.format(target, 3)} lladdr {three.mac(there)} dev {here} nud permanent"
+            host.ip_batch(version, [known])
     for host in (one, two, three):
         for interface in ("all", f"{host.name}-eth0", f"{host.name}-eth1"):
             host.sysctl(f"net.ipv4.conf.{interface}.rp_filter", 0)

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
-
-from pyroute2 import IPRoute
 
 from migrate.core import RST, FourTuple, Segment
 from migrate.linux import ending, orphans, source_rule
+from migrate.linux.maps import Address
+from migrate.linux.routing import Routing
 from tests.linux import odd
 
 LINGERS_SECONDS = 0.2
 
 
-class Lingering(IPRoute):  # type: ignore[misc]
-    def rule(self, command: str, *arguments: Any, **words: Any) -> Any:
-        answer = super().rule(command, *arguments, **words)
-        if command == "add" and words.get("priority") == source_rule.STAND_IN_PRIORITY:
+class Lingering(Routing):
+    def add_rule(self, table: int, priority: int, remote: Address, mark: int | None = None) -> None:
+        super().add_rule(table, priority, remote, mark)
+        if priority == source_rule.STAND_IN_PRIORITY:
             time.sleep(LINGERS_SECONDS)
-        return answer
 
 
 def main() -> int:
-    source_rule.IPRoute = Lingering  # type: ignore[attr-defined]
+    source_rule.Routing = Lingering  # type: ignore[attr-defined]
     from_peer = orphans._from_peer
 
     def late(pair: FourTuple, flags: int, number: int, ack: int, window: int) -> Segment:

@@ -9,7 +9,7 @@ from tests.linux.every_call import DAEMON, SITUATIONS, WORKER, Bound, Halves, Or
 from tests.linux.strike import Phase
 from tests.topologies.inside import in_sandbox
 
-REBUILDING = 80
+REBUILDING = 84
 """A call of a rebind at which the socket is in pieces."""
 
 

@@ -20,7 +20,7 @@ def test_mininet_can_be_imported_where_python_has_no_distutils() -> None:
         "found = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *rest: None if name == 'distutils' else found(name, *rest)\n"
         "import topologies.mininet_api as api\n"
-        "assert not hasattr(sys.modules['distutils'], '__file__')\n"
+        "assert 'distutils' not in sys.modules, 'the stand-in is not for others'\n"
         "print(api.Node.__module__)\n"
     )
     assert (done.returncode, done.stdout) == (0, "mininet.node\n"), done.stderr
@@ -37,3 +37,8 @@ def test_the_parts_that_touch_the_whole_machine_are_not_imported() -> None:
     assert done.returncode == 0, done.stderr
     for module in ("mininet.clean", "mininet.net", "mininet.cli"):
         assert module not in done.stdout
+
+
+def test_no_process_pays_for_setuptools() -> None:
+    done = python("import sys, topologies.network; print({m for m in sys.modules if m in ('distutils', 'setuptools')})")
+    assert (done.returncode, done.stdout) == (0, "set()\n"), done.stderr
