@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults import together
 from tests.faults.fault import ITSELF, Fault
 from tests.faults.guards import GUARDS
 from tests.faults.one import Shown
@@ -47,3 +48,13 @@ def test_a_run_that_fails_for_another_reason_counts_for_nothing() -> None:
     broken = Shown("fail", reason, [ITSELF + reason], 0, 5.0)
     assert all(wrong(Job(fault.guard, fault.name), broken) for fault in FAULTS.values())
     assert all(wrong(Job(guard, ""), broken) for guard in GUARDS)
+
+
+def test_a_run_that_is_invalid_is_run_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(next(iter(FAULTS.values())).guard, "")
+    never = ["invalid"] * 3
+    for given, seen in (["invalid", "invalid", "pass"], "pass"), (["invalid", "fail"], "fail"), (never, "invalid"):
+        shown = iter([Shown(verdict, "", [], 0, 0) for verdict in given])
+        monkeypatch.setattr(together, "_one", lambda job, result, out, shown=shown: next(shown))
+        assert run([job], 1)[job].verdict == seen
+        assert next(shown, None) is None
