@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from migrate.linux.libbpf import Map
 from migrate.linux.maps import HANDSHAKE, HS_ESTABLISHED, PLACE_BITS, PLACE_WORDS, SEED_WORDS, TUPLE
 
-PLACE = struct.Struct(f"=4x{TUPLE.size}s{HANDSHAKE.size}s")
+PLACE = struct.Struct(f"=4x{TUPLE.size}s{HANDSHAKE.size}s16x")
 OCCUPIED = struct.Struct(f"={PLACE_WORDS}Q")
 
 _STRETCH = struct.Struct("=32Q")

@@ -27,11 +27,13 @@ struct place {
 	struct bpf_spin_lock lock;	/* half of one key and half of another is none */
 	struct tuple tuple;
 	struct handshake handshake;	/* of flags 0: free */
+	__u8 pad[16];			/* two lines of the cache, and no more */
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1 << PLACE_BITS);
+	__uint(map_flags, BPF_F_MMAPABLE);	/* nobody maps it: but such a map begins with a page, and so with a line */
 	__type(key, __u32);
 	__type(value, struct place);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
