@@ -22,6 +22,8 @@ _ALL = (1 << 64) - 1
 
 def index_of(pair: bytes, seed: bytes) -> int:
     """Which place an address pair (as a table's key) has."""
+    local: int
+    remote: int
     local, remote = _PORTS.unpack_from(pair, _WORDS.size)
     smaller = remote if local > remote else local | 1 << 16
     words: tuple[int, ...] = (*_WORDS.unpack_from(pair), smaller, 0)
