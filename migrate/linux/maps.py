@@ -34,10 +34,10 @@ PLACE_WORDS = (1 << PLACE_BITS) // 64
 STATE_BYTES = 192
 
 TUPLE = struct.Struct("!16s16sHH")
-HANDSHAKE = struct.Struct("=IIII25s3x25s3x")
+HANDSHAKE = struct.Struct("=IIII3x25s3x25s")
 STATE = struct.Struct(f"=II{STATE_BYTES}s")
 WATCH = struct.Struct("=IxxxxQ")
-SLOT = struct.Struct("=I25s3x")
+SLOT = struct.Struct("=I3x25s")
 SETTINGS = struct.Struct("=QIII2s2x" + "32s" * 2 * KEY_SLOTS + f"{8 * SEED_WORDS}s")
 _ALIVE_UNTIL = struct.Struct("=Q")  # their first field, which is written at each rebind
 COUNTERS = struct.Struct("=II")

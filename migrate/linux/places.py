@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from migrate.linux.libbpf import Map
 from migrate.linux.maps import HANDSHAKE, HS_ESTABLISHED, PLACE_BITS, PLACE_WORDS, SEED_WORDS, TUPLE
 
-PLACE = struct.Struct(f"=4x{TUPLE.size}s{HANDSHAKE.size}s")
+PLACE = struct.Struct(f"=4x{TUPLE.size}s{HANDSHAKE.size}s16x")
 OCCUPIED = struct.Struct(f"={PLACE_WORDS}Q")
 
 _STRETCH = struct.Struct("=32Q")
 _NOBODY = bytes(_STRETCH.size)  # a stretch of OCCUPIED
-_WORDS = struct.Struct("=9I")
+_WORDS = struct.Struct("=8I")
+_PORTS = struct.Struct("!2H")
 _SEED = struct.Struct(f"={SEED_WORDS}Q")
 _WHOSE = struct.Struct("=II")
 _ALL = (1 << 64) - 1
@@ -21,12 +22,16 @@ _ALL = (1 << 64) - 1
 
 def index_of(pair: bytes, seed: bytes) -> int:
     """Which place an address pair (as a table's key) has."""
-    words: tuple[int, ...] = (*_WORDS.unpack(pair), 0)
+    local: int
+    remote: int
+    local, remote = _PORTS.unpack_from(pair, _WORDS.size)
+    smaller = remote if local > remote else local | 1 << 16
+    words: tuple[int, ...] = (*_WORDS.unpack_from(pair), smaller, 0)
     keys: tuple[int, ...] = _SEED.unpack(seed)
     total = keys[-1]
     for at in range(0, len(words), 2):
         total += (keys[at] + words[at + 1] & _ALL) * (keys[at + 1] + words[at] & _ALL)
-    return (total & _ALL) >> (64 - PLACE_BITS)
+    return ((total & _ALL) >> (64 - PLACE_BITS)) + max(local, remote) & (1 << PLACE_BITS) - 1
 
 
 def taken(place: bytes) -> bool:

@@ -4,6 +4,7 @@ former handshake left there makes no connection migratable."""
 from __future__ import annotations
 
 import itertools
+import random
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from migrate.linux.maps import (
     HS_PEER_KEY,
     HS_SENT_KEY,
     KEY_SLOTS,
+    PLACE_BITS,
+    SEED_WORDS,
     SETTINGS,
     TUPLE,
     WATCH,
@@ -97,6 +100,27 @@ def pairs(version: int, seed: bytes) -> list[FourTuple]:
             return [seen[index], pair, other]
         seen[index] = pair
     raise AssertionError("no two meet: the hash is not what it is taken for")
+
+
+def test_the_places_of_a_clients_connections_to_one_server_lie_side_by_side_and_those_of_others_anywhere() -> None:
+    own, peer, third = (lab.ip(lab.address(4, number)) for number in (1, 2, 3))
+    places = 1 << PLACE_BITS
+    apart: dict[FourTuple, set[int]] = {}
+    for number in range(200):
+        seed = random.Random(number).randbytes(8 * SEED_WORDS)
+        opened = [index_of(pack_tuple(FourTuple(own, port, peer, 443)), seed) for port in range(40000, 40100)]
+        answered = [index_of(pack_tuple(FourTuple(own, 443, peer, port)), seed) for port in range(40000, 40100)]
+        for indices in (opened, answered):
+            assert [(each - indices[0]) % places for each in indices] == list(range(100))
+        for other in (
+            FourTuple(own, 40000, peer, 444),
+            FourTuple(own, 40000, third, 443),
+            FourTuple(third, 40000, peer, 443),
+            FourTuple(own, 443, peer, 40000),
+            FourTuple(peer, 40000, own, 443),
+        ):
+            apart.setdefault(other, set()).add((index_of(pack_tuple(other), seed) - opened[0]) % places)
+    assert min(map(len, apart.values())) > 190, "how far apart two lie is known without the seed"
 
 
 @in_sandbox

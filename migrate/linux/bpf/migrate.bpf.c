@@ -168,7 +168,7 @@ static __always_inline int mp_length(struct bpf_sock_ops *ops, const struct sett
 		return 0;
 	/* Without the lock: if another takes the place this very moment, tc finds that too, and fills the room with NOPs. */
 	flags = place->handshake.flags;
-	sign = place->handshake.peer_key[0];
+	sign = place->handshake.peer_key.bytes[0];
 	if (!(flags & HS_PEER_KEY) || (flags & HS_INITIATOR))
 		return 0;
 	if (flags & HS_INSECURE)
@@ -435,26 +435,28 @@ static __always_inline void get(const struct options *options, int at, __u8 *byt
 		bytes[i] = options->old[(at + i) & 63];
 }
 
-/* The 25 key bytes between a SYN's two options and a map; at fixed places where the options lie as Linux orders them. */
-static __always_inline void write_key(struct options *options, const __u8 *key)
+/* The 25 key bytes between a SYN's two options and a map; in words where the options lie as Linux orders them. */
+static __always_inline void write_key(struct options *options, const struct key *key)
 {
 	if (options->mp == 20 && options->timestamp == 6) {
-		__builtin_memcpy(options->new + 23, key, MP_KEY_BYTES);
-		__builtin_memcpy(options->new + 8, key + MP_KEY_BYTES, 8);
+		options->new[23] = key->bytes[0];
+		__builtin_memcpy(options->new + 24, key->bytes + 1, MP_KEY_BYTES - 1);
+		__builtin_memcpy(options->new + 8, key->bytes + MP_KEY_BYTES, 8);
 	} else {
-		put(options, options->mp + 3, key, MP_KEY_BYTES);
-		put(options, options->timestamp + 2, key + MP_KEY_BYTES, 8);
+		put(options, options->mp + 3, key->bytes, MP_KEY_BYTES);
+		put(options, options->timestamp + 2, key->bytes + MP_KEY_BYTES, 8);
 	}
 }
 
-static __always_inline void read_key(const struct options *options, __u8 *key)
+static __always_inline void read_key(const struct options *options, struct key *key)
 {
 	if (options->mp == 20 && options->timestamp == 6) {
-		__builtin_memcpy(key, options->old + 23, MP_KEY_BYTES);
-		__builtin_memcpy(key + MP_KEY_BYTES, options->old + 8, 8);
+		key->bytes[0] = options->old[23];
+		__builtin_memcpy(key->bytes + 1, options->old + 24, MP_KEY_BYTES - 1);
+		__builtin_memcpy(key->bytes + MP_KEY_BYTES, options->old + 8, 8);
 	} else {
-		get(options, options->mp + 3, key, MP_KEY_BYTES);
-		get(options, options->timestamp + 2, key + MP_KEY_BYTES, 8);
+		get(options, options->mp + 3, key->bytes, MP_KEY_BYTES);
+		get(options, options->timestamp + 2, key->bytes + MP_KEY_BYTES, 8);
 	}
 }
 
@@ -545,7 +547,7 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	struct handshake *handshake;
 	const struct key_slot *slot;
 	__u32 index, number;
-	__u8 key[KEY_BYTES];
+	struct key memory, *key = &memory;
 	int answer = segment->flags & ACK_FLAG, bare, fresh = 0, lost = 0;
 
 	if (load_options(skb, segment, &options) || options.mp < 0)
@@ -561,7 +563,8 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 		vacate(place, index);
 	slot = choose_slot(now, &options);
 	number = slot->number;
-	__builtin_memcpy(key, slot->public_key, KEY_BYTES);
+	barrier_var(key);	/* or the compiler would take it apart into bytes */
+	*key = slot->public_key;
 	handshake = &place->handshake;
 	bpf_spin_lock(&place->lock);
 	if (answer) {
@@ -583,10 +586,10 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 		handshake->flags |= HS_INSECURE;
 	} else if (fresh) {
 		handshake->key_number = number;
-		__builtin_memcpy(handshake->own_key, key, KEY_BYTES);
+		handshake->own_key = *key;
 	} else {
 		/* A retransmission carries the same key. */
-		__builtin_memcpy(key, handshake->own_key, KEY_BYTES);
+		*key = handshake->own_key;
 	}
 	bpf_spin_unlock(&place->lock);
 	if (lost) {
@@ -666,7 +669,7 @@ static __always_inline int awaits_answer(struct __sk_buff *skb, const struct tup
 /* Does the answer belong to a SYN of ours with an MP, and of which kind (0: it does not)?  If both have one, the
  * handshake is complete. */
 static __always_inline int note_answer(struct settings *now, const struct segment *segment, int usable, int bare,
-				       const __u8 *peer_key)
+				       const struct key *peer_key)
 {
 	struct place *place = place_of(now, &segment->tuple);
 	struct handshake *handshake;
@@ -681,14 +684,14 @@ static __always_inline int note_answer(struct settings *now, const struct segmen
 	if (ours && !(handshake->flags & HS_ESTABLISHED) && (insecure ? bare : usable)) {
 		handshake->na = segment->seq;
 		handshake->flags |= HS_PEER_KEY;
-		__builtin_memcpy(handshake->peer_key, peer_key, KEY_BYTES);
+		handshake->peer_key = *peer_key;
 	}
 	bpf_spin_unlock(&place->lock);
 	return !ours ? 0 : insecure ? OURS_INSECURE : OURS_SECURE;
 }
 
 static __always_inline void note_request(struct settings *now, const struct segment *segment, int bare,
-					 const __u8 *peer_key)
+					 const struct key *peer_key)
 {
 	__u32 index = index_of(now, &segment->tuple);
 	struct place *place = bpf_map_lookup_elem(&places, &index);
@@ -705,7 +708,7 @@ static __always_inline void note_request(struct settings *now, const struct segm
 		if (!holds(place, &segment->tuple) || handshake->ni != segment->seq ||
 		    !(handshake->flags & HS_PEER_KEY))
 			begin(place, &segment->tuple, segment->seq, bare ? HS_PEER_KEY | HS_INSECURE : HS_PEER_KEY);
-		__builtin_memcpy(handshake->peer_key, peer_key, KEY_BYTES);
+		handshake->peer_key = *peer_key;
 	}
 	bpf_spin_unlock(&place->lock);
 }
@@ -732,7 +735,7 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 {
 	__u32 harmless[2] = { 0, 0 };
 	struct options options = {};
-	__u8 peer_key[KEY_BYTES] = {};
+	struct key memory = {}, *peer_key = &memory;
 	int answer = segment->flags & ACK_FLAG, usable, bare, ours;
 
 	if (load_options(skb, segment, &options))
@@ -742,6 +745,7 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 			report(skb, l2, REPORT_MIGRATE_SYN);
 		return TC_ACT_SHOT;	/* even without a daemon: this SYN opens nothing */
 	}
+	barrier_var(peer_key);	/* see syn_out() */
 	usable = options.mp >= 0 && options.mp_length == MP_LENGTH && options.timestamp >= 0 &&
 		 options.old[(options.mp + 2) & 63] == CURVE_P192;
 	if (usable)

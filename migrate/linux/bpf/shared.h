@@ -32,6 +32,12 @@ struct tuple {
 
 #define TUPLE_WORDS 9
 
+/* A public key as the segment has it: 17 bytes in MP, 8 in the Timestamp option. */
+struct key {
+	__u8 pad[3];	/* where MP has kind, length and curve: so both parts lie in words, here and there */
+	__u8 bytes[KEY_BYTES];
+} __attribute__((aligned(4)));
+
 /* A first handshake, and what it has settled once it is over. */
 struct handshake {
 	union {
@@ -43,10 +49,8 @@ struct handshake {
 	};
 	__u32 na;		/* first sequence number of the SYN/ACK */
 	__u32 key_number;	/* the pair whose public half we sent */
-	__u8 own_key[KEY_BYTES];
-	__u8 own_pad[3];	/* the keys lie so that they are copied in words */
-	__u8 peer_key[KEY_BYTES];
-	__u8 peer_pad[3];
+	struct key own_key;
+	struct key peer_key;
 };
 
 #define HS_INITIATOR 1
@@ -100,8 +104,7 @@ struct watch {
 
 struct key_slot {
 	__u32 number;		/* 0: empty */
-	__u8 public_key[KEY_BYTES];
-	__u8 pad[3];
+	struct key public_key;
 };
 
 /* What the daemon tells the eBPF side, which never writes it. */
