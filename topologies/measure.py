@@ -90,7 +90,7 @@ def measure(
     mtu: int = 1500,
     tolerance: float = 0.05,
     patience: float = 1.0,
-    tries: int = 3,
+    tries: int = 6,
 ) -> Measured:
     """Measure the path between two hosts' addresses and compare; raises `LinkNotAsDeclared`.
 
