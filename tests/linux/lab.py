@@ -170,6 +170,8 @@ class Talker:
     """talk.py on a host: `talker("send", 0, 100)`."""
 
     def __init__(self, host: Host) -> None:
+        self._host = host
+        self._asked: tuple[Any, ...] = ()
         self._process = host.spawn(
             [sys.executable, "-I", TALK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
@@ -178,14 +180,25 @@ class Talker:
     def pid(self) -> int:
         return self._process.pid
 
+    def _silent(self) -> str:
+        """Where a program is that does not answer, and what its host's sockets are at."""
+        place, cgroup = Path(f"/proc/{self.pid}/wchan").read_text(), self._host.programs_cgroup
+        freezer = (cgroup / "cgroup.freeze").read_text() + (cgroup / "cgroup.events").read_text()
+        sockets = self._host.run(["ss", "-tanpioem"], daemon=True).stdout
+        return (
+            f"the program on {self._host.name} does not answer {self._asked}; it is in {place}, its cgroup "
+            f"{' '.join(freezer.split())}\n{sockets}"
+        )
+
     def start(self, *request: Any) -> None:
         """Ask, and fetch the answer later."""
         assert self._process.stdin is not None
+        self._asked = request
         self._process.stdin.write(json.dumps(request) + "\n")
 
     def answer(self, patience: float = PATIENCE_SECONDS) -> Any:
         assert self._process.stdout is not None
-        assert select.select([self._process.stdout], [], [], patience)[0], "the program does not answer"
+        assert select.select([self._process.stdout], [], [], patience)[0], self._silent()
         return json.loads(self._process.stdout.readline())
 
     @property
