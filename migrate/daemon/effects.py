@@ -22,6 +22,7 @@ from migrate.core import (
     Event,
     Expired,
     FourTuple,
+    Gone,
     Hold,
     Move,
     MoveAgain,
@@ -371,7 +372,9 @@ class Effects:
 
     def _expired(self, managed: Managed, timer: Timer) -> None:
         managed.timers.pop(timer, None)
-        self.step(managed, Expired(timer))
+        # A connection that has ended meanwhile has nothing more to ask.
+        ended = managed.newcomer is None and self._probe(managed.machine.tuple) is None
+        self.step(managed, Gone() if ended else Expired(timer))
         self.flush()
 
 

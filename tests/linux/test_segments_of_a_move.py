@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from migrate.core import ACK, MIGRATE_KIND, RST, SYN, Segment, seq, timestamp
+import time
+
+from migrate.core import ACK, MIGRATE_KIND, RST, SYN, Segment, rules, seq, timestamp
 from migrate.core.options import Migrate, find, split
 from tests.linux import lab, wire
 from tests.topologies.inside import in_sandbox
@@ -109,3 +111,30 @@ def test_6_and_7_acknowledge_what_was_received_and_not_what_the_other_side_knows
                 place.remove(place.one, version, 11)
                 moves += 1
                 place.wait_moved(moves)
+
+
+@in_sandbox
+def test_a_connection_that_has_ended_asks_nothing_more() -> None:
+    """Twice from one pair, so that segment 6 may have answered either: the last request goes out again, unless ..."""
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        for version in lab.VERSIONS:
+            for number in (11, 12):
+                place.add(place.one, version, number)
+        for ended in (True, False):
+            with wire.captured(place.one) as seen:
+                for version in lab.VERSIONS:
+                    number = lab.connect(client, server, version)
+                    name = place.daemons["one"].name_of(client("names", number))
+                    for count, to in enumerate((11, 12, 11), 1):
+                        place.daemons["one"].ask(do="migrate", to=lab.address(version, to), connection=name)
+                        lab.until(lambda: all(
+                            sum(event["connection"] == name for event in daemon.events("migrated")) == count  # noqa: B023
+                            for daemon in place.daemons.values()
+                        ), f"moved {count} times")  # fmt: skip
+                    for talker in (client, server) if ended else ():
+                        talker("close", number)
+                time.sleep(rules.timeout(1) + 0.3)
+            again = 0 if ended else len(lab.VERSIONS)
+            assert len([one for one in seen if is_migrate_syn(one.segment)]) == 3 * len(lab.VERSIONS) + again
+            assert not [one for one in seen if one.segment.flags & RST]
