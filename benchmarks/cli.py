@@ -18,7 +18,7 @@ from typing import Any
 from analysis.capture import CaptureError
 from analysis.measures import NoMeasure
 from benchmarks.answer_time import AnswerTime
-from benchmarks.failover import TakeOver, WedgeCost
+from benchmarks.failover import TakeOver, TakeOverAll, WedgeCost
 from benchmarks.interruption import InterruptionTime
 from benchmarks.measurement import Measurement, NotMeasured, Session
 from benchmarks.report import NOT_MEASURED, Failure, Row, document, status, table
@@ -34,7 +34,7 @@ from topologies.cable import CableError
 from topologies.nodes import NodeError
 
 MEASUREMENTS: tuple[Measurement, ...] = (Throughput(), SetupRate(), AnswerTime(), InterruptionTime(), Resume(),
-                                          WedgeCost(), TakeOver())  # fmt: skip
+                                          WedgeCost(), TakeOver(), TakeOverAll())  # fmt: skip
 NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *needs.DOWNLOAD, needs.Program("iperf3"), needs.Program("tcpdump"))
 
 

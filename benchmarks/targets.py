@@ -38,8 +38,11 @@ TARGETS: dict[str, Target] = {
     **{f"interruption_{trip}ms_{load}": Target(Statistic.P95, "<=", 10.0) for trip in ROUND_TRIPS_MS for load in LOADS},
     # The wedge beside nginx alone, and milliseconds beyond two round trips.
     "wedge_throughput": Target(Statistic.MEDIAN, ">=", 0.85),
+    "wedge_throughput_10g": Target(Statistic.MEDIAN, ">=", 0.85),
     "takeover": Target(Statistic.P95, "<=", 30.0),
     # Seconds, and connections of CONNECTIONS.
+    "takeover_1000": Target(Statistic.MEDIAN, "<=", 5.0),
+    "takeover_1000_survivors": Target(Statistic.MIN, ">=", CONNECTIONS),
     "resume_1000": Target(Statistic.MEDIAN, "<=", 1.0),
     "resume_1000_survivors": Target(Statistic.MIN, ">=", CONNECTIONS),
 }

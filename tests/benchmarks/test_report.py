@@ -40,6 +40,9 @@ def test_the_targets_are_those_that_were_set() -> None:
     assert bounds.pop("resume_1000") == ("median", "<=", 1.0)
     assert bounds.pop("resume_1000_survivors") == ("min", ">=", 1000)
     assert bounds.pop("wedge_throughput") == ("median", ">=", 0.85)
+    assert bounds.pop("wedge_throughput_10g") == ("median", ">=", 0.85)
+    assert bounds.pop("takeover_1000") == ("median", "<=", 5.0)
+    assert bounds.pop("takeover_1000_survivors") == ("min", ">=", 1000)
     assert bounds.pop("takeover") == ("p95", "<=", 30.0)
     assert len(bounds) == 6
     assert set(bounds.values()) == {("p95", "<=", 10.0)}

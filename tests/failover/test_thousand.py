@@ -24,10 +24,5 @@ def test_a_thousand_clients_outlive_their_server() -> None:
         place.wedges["sA"].kill()
         assert place.wedges["sB"].pronounce("sA") == CLIENTS
         place.wedges["sB"].wait_event("taken-over", CLIENTS)
-        events = place.wedges["sB"].events()
-        first = min(event["time"] for event in events if event["event"] == "pronounced")
-        took = max(event["time"] for event in events if event["event"] == "taken-over") - first
-        print(f"{CLIENTS} connections taken over in {took:.2f} s")
         assert reader("rests", SIZE) == {wanted: CLIENTS}
         until(lambda: place.wedges["sB"].ask(do="status")["known of others"] == 0, "nothing is left of sA's")
-        assert took < 20, f"{took:.1f} s"
