@@ -95,6 +95,13 @@ class _Running:
             self.changed = now
         self.download.received = received
 
+    @property
+    def since(self) -> float:
+        """Since when it stands still.  curl reads what is there at once, and then waits until that is its rate."""
+        rate = self.download.rate
+        due = self.download.began + self.download.received / (1e3 * float(rate.removesuffix("k"))) if rate else 0.0
+        return max(self.changed, due)
+
     def finish(self, sums: dict[str, str], root: Path) -> Download:
         """After its end."""
         download = self.download
@@ -185,7 +192,7 @@ class Downloads:
     def stuck(self) -> str:
         """One to which nothing has come for too long, in words; "" if there is none."""
         for one in self.running:
-            if time.time() > one.changed + STUCK_SECONDS:
+            if time.time() > one.since + STUCK_SECONDS:
                 download = one.download
                 right = all(
                     _begins(self._root / name, target)

@@ -106,6 +106,14 @@ def test_of_several_objects_the_first_that_fails_counts() -> None:
         assert (found.right, len(found.ports), found.partial) == (0, 1, False)
 
 
+def test_who_is_ahead_of_a_rate_does_not_stand_still() -> None:
+    """2.8 MB have come in five seconds, and curl is to read 40 kB a second."""
+    for rate, since in ("", 15.0), ("40k", 80.0), ("400k", 17.0):
+        one = downloads._Running.__new__(downloads._Running)
+        one.download, one.changed = Download(0, "c1", "sA", 4, ["3000000"], rate, 10.0, received=2_800_000), 15.0
+        assert one.since == since
+
+
 def download(outcome: str = "ended early", **more: Any) -> Download:
     given: dict[str, Any] = {"status": 56, "ports": [4000], "ended": 12.0, "outcome": outcome} | more
     return Download(0, "c1", "sA", 4, ["1000"], "", 10.0, **given)
