@@ -114,8 +114,8 @@ class Rebind:
 
     Everything from `snd_una` on counts as unsent (from the socket's own, should that be further by then), congestion
     state is fresh.  `acknowledge`: this host is the mover
-    and sends segment 7 before any data.  `peer_window`: the raw window of segment 7, or of 6 (never scaled) for
-    a host that takes over; None to keep the last one known.
+    and sends segment 7 before any data.  `peer_window`: the raw window of segment 7, or, for the mover, of 6
+    (never scaled).
     `preload`: another machine took over, so the out-of-order queue is dropped and timestamps are off; where it is
     this host that takes over, `rcv_nxt` is where the peer's data begins (else None: the socket knows).  `sacked`: what
     the peer has beyond a hole, in rising order, each the first byte and the one after the last: not sent again."""
@@ -123,7 +123,7 @@ class Rebind:
     old: FourTuple
     new: FourTuple
     snd_una: int
-    peer_window: int | None
+    peer_window: int
     preload: bool
     acknowledge: bool
     rcv_nxt: int | None = None

@@ -174,14 +174,13 @@ def _follow(c: Record, event: SynAck, new: FourTuple, preload: bool) -> list[Act
         return ignored("a SYN/ACK with impossible numbers")
     c.rebinding = Rebinding(new, acknowledge=True)
     c.highest = rules.sent(position, c.highest)
-    # A replica knows nothing of the peer's window but this.
-    rcv_nxt, window = (seq.add(segment.seq, 1), segment.window) if preload else (None, None)
+    rcv_nxt = seq.add(segment.seq, 1) if preload else None
     return [
         Disarm(Timer.RETRANSMIT),
         *unmute_own(c, new),
         Await(new),
         Hold(new),
-        Rebind(c.tuple, new, segment.ack, window, preload, acknowledge=True, rcv_nxt=rcv_nxt),
+        Rebind(c.tuple, new, segment.ack, segment.window, preload, acknowledge=True, rcv_nxt=rcv_nxt),
     ]
 
 

@@ -58,7 +58,6 @@ class Newcomer:
     def build(self, action: Rebind, state: bytes) -> Checkpoint:
         """The socket, as the client's answer has it.  Raises `CannotCarry` or OSError."""
         assert action.rcv_nxt is not None
-        assert action.peer_window is not None
         self.enter(state)  # first: the kernel's callback for the new connection looks it up
         try:
             image = newcomer.build(

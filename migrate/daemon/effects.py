@@ -261,6 +261,8 @@ class Effects:
                 if order.old != order.new:
                     # What is still on its way there has died out by then; nothing else of it is left.
                     self._switchboard.mark(order.old, seconds=2 * managed.machine.msl)
+                if not order.acknowledge and self._has_widened(managed):
+                    self._acknowledge_again(managed, order.new)
             else:
                 managed.failure = reason
                 self.step(managed, RebindFailed(reason))
@@ -356,6 +358,12 @@ class Effects:
         position = self._probe(pair)
         if position is not None:
             self.feed(_arriving(pair, ACK, seq.add(position.rcv_wup, -1), position.snd_una))
+
+    def _has_widened(self, managed: Managed) -> bool:
+        """Has a program read since 6, so that its kernel has offered a wider window while nothing could leave?  A mover
+        to which 6 offered too little would ask again after its first timeout, seconds later."""
+        accepted, position = managed.machine.accepted, self._probe(managed.machine.tuple)
+        return bool(accepted and position and accepted.window < min(position.core().rcv_wnd, 0xFFFF))
 
     def _reset(self, managed: Managed) -> None:
         """The program sees what it would have seen at once without Migrate: the kernel gets the RST now."""

@@ -45,7 +45,7 @@ class Order:
     old: FourTuple
     new: FourTuple
     snd_una: int
-    peer_window: int | None
+    peer_window: int
     preload: bool
     acknowledge: bool
     negotiated: bytes

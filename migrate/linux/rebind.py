@@ -188,7 +188,7 @@ class Rebinder:
         if self._orphans is None:
             raise CannotCarry("no program holds its socket, and this kernel does not let a closed one be read")
         image = self._orphans(order.old)
-        image.acknowledge(order.snd_una, order.peer_window)
+        image.acknowledge(order.snd_una, order.peer_window, scaled=not order.acknowledge)
         image.local, image.remote = _ends(order.new, image.family)
         if order.preload:
             image.options &= ~1
@@ -231,7 +231,7 @@ class Rebinder:
         if (image.local, image.remote) != tuple(_ends(order.old, image.family)):
             raise CannotCarry("its program has used the socket for something else")
         flight = seq.add(image.snd_una, repair.sent(sock))
-        image.acknowledge(order.snd_una, order.peer_window)
+        image.acknowledge(order.snd_una, order.peer_window, scaled=not order.acknowledge)
         if order.old == order.new and not order.acknowledge:
             # The mover is where it was, and has not stopped: any ACK of its counts as 7, and it may get more of what is
             # on the way.  Its ACK of that would be refused if it had not been sent by then.

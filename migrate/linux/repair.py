@@ -127,9 +127,9 @@ class Checkpoint:
         left = seq.diff(seq.add(self.rcv_wup, self.rcv_wnd), self.rcv_nxt)
         return min(65535, max(0, left) >> (self.rcv_wscale if self.window_scaling else 0))
 
-    def acknowledge(self, ack: int, window: int | None) -> None:
-        """The peer has everything before `ack`; `window` is its window field as it came.  Raises `CannotCarry` for an
-        ack outside of what was sent."""
+    def acknowledge(self, ack: int, window: int, scaled: bool) -> None:
+        """The peer has everything before `ack`; `window` is its window field as it came, `scaled` unless that was in a
+        SYN/ACK.  Raises `CannotCarry` for an ack outside of what was sent."""
         done = seq.diff(ack, self.snd_una)
         outstanding = len(self.send_data) + (self.fin_sent and not self.fin_acknowledged)
         if not 0 <= done <= outstanding:
@@ -137,9 +137,12 @@ class Checkpoint:
         self.fin_acknowledged |= done > len(self.send_data)
         self.snd_una = ack
         self.send_data = self.send_data[done:]
-        if window is not None:
+        if scaled:
             self.snd_wnd = window << (self.snd_wscale if self.window_scaling else 0)
-            self.max_window = max(self.max_window, self.snd_wnd)
+        else:
+            # It cannot say more than 65535.  What the peer has offered before ends where it did, not so far from `ack`.
+            self.snd_wnd = max(window, self.snd_wnd - done)
+        self.max_window = max(self.max_window, self.snd_wnd)
 
 
 def _number(sock: socket.socket, request: int) -> int:

@@ -122,7 +122,7 @@ FAULTS = [
     Fault(
         "what 6 acknowledges is sent again",
         "what the peer already has is never sent again",
-        ((moving._follow, "Rebind(c.tuple, new, segment.ack, None", "Rebind(c.tuple, new, position.snd_una, None"),),
+        ((moving._follow, "Rebind(c.tuple, new, segment.ack,", "Rebind(c.tuple, new, position.snd_una,"),),
         "both_ways: singles",
         (UPLOAD_STALLED,),
     ),

@@ -43,7 +43,7 @@ def test_a_fin_that_was_acknowledged_is_taken_off_the_send_queue() -> None:
 )
 def test_an_ack_may_cover_the_fin_behind_the_data(ack: int, left: bytes, fin: bool) -> None:
     here = image(TcpState.FIN_WAIT1, b"abc")
-    here.acknowledge(ack, None)
+    here.acknowledge(ack, 100, scaled=True)
     assert (here.snd_una, here.send_data, here.fin_acknowledged) == (ack, left, fin)
     assert here.send_start == ack - fin
 
@@ -60,4 +60,20 @@ def test_an_ack_may_cover_the_fin_behind_the_data(ack: int, left: bytes, fin: bo
 )
 def test_an_ack_beyond_it_is_refused(state: TcpState, ack: int, fin: bool) -> None:
     with pytest.raises(CannotCarry):
-        image(state, b"abc", fin_acknowledged=fin).acknowledge(ack, None)
+        image(state, b"abc", fin_acknowledged=fin).acknowledge(ack, 100, scaled=True)
+
+
+@pytest.mark.parametrize(
+    ("window", "scaled", "expected"),
+    [
+        (30, True, 120),
+        (0, True, 0),
+        (500, False, 500),  # wider than it was, and not scaled
+        (0, False, 60),  # what was offered stays offered, but does not reach farther
+    ],
+)
+def test_the_peers_window(window: int, scaled: bool, expected: int) -> None:
+    here = image(TcpState.ESTABLISHED, b"a" * 60)
+    here.options, here.snd_wscale = 4, 2
+    here.acknowledge(1040, window, scaled)
+    assert (here.snd_wnd, here.max_window) == (expected, max(100, expected))

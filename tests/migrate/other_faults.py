@@ -178,12 +178,19 @@ FAULTS = [
     Fault(
         "what 6 acknowledges is sent again",
         moving._follow,
-        "Rebind(c.tuple, new, segment.ack, window",
-        "Rebind(c.tuple, new, position.snd_una, window",
+        "Rebind(c.tuple, new, segment.ack, segment.window",
+        "Rebind(c.tuple, new, position.snd_una, segment.window",
         (
             test_moving.test_6_leads_to_the_rebind_and_7,
             test_stories.test_what_has_arrived_is_not_sent_again,
         ),
+    ),
+    Fault(
+        "the window that 6 offers is not looked at",
+        moving._follow,
+        "Rebind(c.tuple, new, segment.ack, segment.window",
+        "Rebind(c.tuple, new, segment.ack, 0",
+        (test_moving.test_6_leads_to_the_rebind_and_7,),
     ),
     Fault(
         "6 may acknowledge anything",
@@ -216,8 +223,8 @@ FAULTS = [
     Fault(
         "a replica keeps its own rcv_nxt",
         moving._follow,
-        "(seq.add(segment.seq, 1), segment.window) if preload",
-        "(None, segment.window) if preload",
+        "rcv_nxt = seq.add(segment.seq, 1) if preload",
+        "rcv_nxt = None if preload",
         (test_moving.test_a_replica_sends_p_and_takes_its_numbers_from_6,),
     ),
     Fault(

@@ -235,7 +235,7 @@ def test_6_leads_to_the_rebind_and_7() -> None:
     """What 6 acknowledges has arrived: the rest counts as unsent.  The mover speaks first."""
     c = connection(State.SYN_SENT)
     actions = c.handle(answered(ack=UNA + 100))
-    assert one(Rebind, actions) == Rebind(OLD, MOVED, UNA + 100, None, preload=False, acknowledge=True)
+    assert one(Rebind, actions) == Rebind(OLD, MOVED, UNA + 100, 500, preload=False, acknowledge=True)
     assert Disarm(Timer.RETRANSMIT) in actions
     assert c.state is State.SYN_SENT
     actions = rebound(c)
