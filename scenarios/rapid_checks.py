@@ -173,11 +173,15 @@ def _astray(asked: Sequence[Request], packets: Sequence[Packet], flags: int, ans
 
 def _exact(server: Stream) -> list[Check]:
     """Wherever a handshake ended and data followed, it went on from the byte that 7 asks for: not from one that a late
-    7 of an earlier migration names, and from none before what 6 said."""
+    7 of an earlier migration names, and from none before what 6 said.  Where the mobile is back at the pair that it had
+    left, the server's socket is still there, and may send the last of what was under way again (RFC 8985, a tail loss
+    probe) just before it is built anew: that is no going on."""
     whole = wrong = 0
     newest = 0
     place: tuple[str, int] | None = None  # where the newest request came from
     oldest, named = 0, set[int]()  # what 6 said (0: nothing yet), and what has been acknowledged from there since
+    served: tuple[str, int] | None = None  # where data last went
+    end = 0  # of what has been sent
     for one in server.segments:
         option = migrate_option(one.packet) if one.from_initiator and one.has(SYN) else None
         if option is not None:
@@ -185,18 +189,20 @@ def _exact(server: Stream) -> list[Check]:
             if count > newest:
                 newest = count
                 place, named, oldest = (one.packet.src, one.packet.sport), set(), 0
-        elif place is None:
-            continue
         elif one.from_initiator:
             if (one.packet.src, one.packet.sport) == place and one.ack is not None:
                 named.add(one.ack)
-        elif (one.packet.dst, one.packet.dport) == place:
-            if one.has(SYN | ACK):
+        elif one.has(SYN | ACK):
+            if (one.packet.dst, one.packet.dport) == place:
                 oldest = one.seq + 1
-            elif one.length and oldest:
+        elif one.length:
+            there = one.packet.dst, one.packet.dport
+            again = there == served and oldest <= one.seq and one.seq + one.length == end and one.seq not in named
+            if there == place and oldest and not again:
                 whole += 1
                 wrong += one.seq not in named or one.seq < oldest
                 place = None
+            served, end = there, max(end, one.seq + one.length)
     return [
         Check.at_least("migrations that data followed", ENOUGH_MOVES // 10, whole),
         Check.equal("of these, that go on from another byte than 7 asks for", 0, wrong),

@@ -145,12 +145,14 @@ def retransmission_timeout(stage: Stage, numbers: Numbers) -> float:
 
 
 def first_seen(logs: dict[str, tuple[Path, str]], patience: float) -> dict[str, float]:
-    """When each text appeared in its log, seconds since 1970; those that did not are left out."""
+    """When each text appeared in its log, seconds since 1970; those that did not are left out.
+
+    The kernel notes when a file was last written: that is not late where this process is."""
     seen: dict[str, float] = {}
     end = time.monotonic() + patience
     while len(seen) < len(logs) and time.monotonic() < end:
         for name, (log, text) in logs.items():
             if name not in seen and text in log.read_text(errors="replace"):
-                seen[name] = time.time()
+                seen[name] = log.stat().st_mtime
         time.sleep(0.002)
     return seen

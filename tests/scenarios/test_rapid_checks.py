@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,25 @@ def test_a_good_run_passes(tmp_path: Path) -> None:
     checks = Run().checks(tmp_path)
     assert red(checks) == set()
     assert len({check.name for check in checks}) == len(checks)
+
+
+def back_where_it_was(run: Run, again: int) -> None:
+    """The mobile comes back to the pair that it has left.  Of the three segments that it had not got there, one comes
+    again just before the data that follows 7."""
+    data = [row for row in run.rows if row.tag == "data"]
+    before, here = next((one, two) for one, two in pairwise(data) if one.dst == two.dst)
+    for number in range(3):
+        lost = replace(before, time=before.time + 0.001, seq=here.seq + number * MSS, tag="added")
+        run.rows.append(lost)
+        if number == again:
+            run.rows.append(replace(lost, time=here.time - 0.001))
+
+
+def test_a_tail_loss_probe_of_the_old_socket_is_no_going_on(tmp_path: Path) -> None:
+    for again, wrong in (2, set()), (1, {OTHER_BYTE}):
+        run = Run()
+        back_where_it_was(run, again)
+        assert red(run.checks(tmp_path)) == wrong
 
 
 def fewer_moves(run: Run) -> None:
