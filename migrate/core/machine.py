@@ -9,8 +9,9 @@ migration sees them, with MIGRATE_WAIT; SUSPENDED is this project's.
 
 A migration is a three-way handshake around an established connection (segments 5, 6, 7) that takes no sequence
 space.  The *mover* proves who it is by a token and a request (SHA-1 over the secret of the first handshake), and says
-where it is by the source address of its SYN.  The *answerer* says in 6 what data it has, the mover in 7.  Each side
-then carries its socket to the new address pair and takes everything the other has not got for unsent.
+where it is by the source address of its SYN.  The *answerer* says in 6 what data it has and how much more it takes,
+the mover in 7.  Each side then carries its socket to the new address pair and takes everything the other has not got
+for unsent.
 
     mover      Move -> SYN_SENT: 5.   6 -> Rebind, then 7.   Rebound -> ESTABLISHED
     answerer   5 -> SYN_RCVD: 6.      7 -> Rebind.           Rebound -> ESTABLISHED

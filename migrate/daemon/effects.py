@@ -242,6 +242,8 @@ class Effects:
             managed = by_pair[order.old]
             if order.acknowledge:
                 self._send(managed, third_segment(order.new, image, managed.ts_recent))
+            elif _has_widened(managed, image):
+                self._acknowledge_again(managed, order.new)
             self._feed(managed, order.new)
 
         known = {pair: managed.holder for pair, managed in by_pair.items() if managed.holder}
@@ -261,8 +263,6 @@ class Effects:
                 if order.old != order.new:
                     # What is still on its way there has died out by then; nothing else of it is left.
                     self._switchboard.mark(order.old, seconds=2 * managed.machine.msl)
-                if not order.acknowledge and self._has_widened(managed):
-                    self._acknowledge_again(managed, order.new)
             else:
                 managed.failure = reason
                 self.step(managed, RebindFailed(reason))
@@ -359,12 +359,6 @@ class Effects:
         if position is not None:
             self.feed(_arriving(pair, ACK, seq.add(position.rcv_wup, -1), position.snd_una))
 
-    def _has_widened(self, managed: Managed) -> bool:
-        """Has a program read since 6, so that its kernel has offered a wider window while nothing could leave?  A mover
-        to which 6 offered too little would ask again after its first timeout, seconds later."""
-        accepted, position = managed.machine.accepted, self._probe(managed.machine.tuple)
-        return bool(accepted and position and accepted.window < min(position.core().rcv_wnd, 0xFFFF))
-
     def _reset(self, managed: Managed) -> None:
         """The program sees what it would have seen at once without Migrate: the kernel gets the RST now."""
         pair = managed.machine.tuple
@@ -384,6 +378,13 @@ class Effects:
         ended = managed.newcomer is None and self._probe(managed.machine.tuple) is None
         self.step(managed, Gone() if ended else Expired(timer))
         self.flush()
+
+
+def _has_widened(managed: Managed, image: Checkpoint) -> bool:
+    """Has a program read since 6, so that its kernel has offered a wider window, and nobody could hear it?  A mover to
+    whom 6 offered too little would ask only after its first timeout, which is 3 s."""
+    accepted = managed.machine.accepted
+    return accepted is not None and accepted.window < min(image.offered_window, 0xFFFF)
 
 
 def _arriving(pair: FourTuple, flags: int, number: int, ack: int = 0) -> Segment:

@@ -122,10 +122,14 @@ class Checkpoint:
         return bool(self.options & 4)
 
     @property
+    def offered_window(self) -> int:
+        """Bytes that the peer may send from `rcv_nxt` on, as the kernel has told it, or wanted to."""
+        return max(0, seq.diff(seq.add(self.rcv_wup, self.rcv_wnd), self.rcv_nxt))
+
+    @property
     def advertised_window(self) -> int:
         """The window field of a segment sent now."""
-        left = seq.diff(seq.add(self.rcv_wup, self.rcv_wnd), self.rcv_nxt)
-        return min(65535, max(0, left) >> (self.rcv_wscale if self.window_scaling else 0))
+        return min(65535, self.offered_window >> (self.rcv_wscale if self.window_scaling else 0))
 
     def acknowledge(self, ack: int, window: int, scaled: bool) -> None:
         """The peer has everything before `ack`; `window` is its window field as it came, `scaled` unless that was in a

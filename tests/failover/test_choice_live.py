@@ -19,6 +19,7 @@ from tests.failover.house import (
     PATIENCE_SECONDS,
     PORT,
     House,
+    Reader,
     Wedge,
     address,
     house,

@@ -13,7 +13,7 @@ from migrate.linux.journal import Journal, Order, Phase
 from tests.linux import lab
 
 PAIR = FourTuple(lab.ip("10.0.0.1"), 1, lab.ip("10.0.0.2"), 2)
-ORDER = Order(PAIR, PAIR, 1, 0, False, True, b"", b"")
+ORDER = Order(PAIR, PAIR, 1, 500, False, True, b"", b"")
 HOLDER = Holder(1, 2, 3)
 linux = pytest.mark.skipif(os.uname().sysname != "Linux", reason="asks the kernel for its network namespace")
 
