@@ -11,6 +11,11 @@ import struct
 from migrate.linux.repair import SIOCOUTQ
 
 BACKLOG = 4096
+ASKED_AFTER_SECONDS = 30
+"""A client that is silent for so long is asked by its kernel (TCP keepalive) whether it is still there.  One that is
+another member's by now, or has ended there, which this member has not heard and nobody may be left to tell, answers by
+RST.  One that is away does not answer, and may be so for hours."""
+_ASKED_AGAIN_SECONDS, _MOST_QUESTIONS = 75, 127
 
 
 def listen(port: int) -> socket.socket:
@@ -34,6 +39,10 @@ def mind(sock: socket.socket, reset: bool = True) -> None:
     in MIGRATE_WAIT, until another member comes or 2MSL are over; any other client sees a reset."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ASKED_AFTER_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _ASKED_AGAIN_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _MOST_QUESTIONS)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 async def drained(sock: socket.socket) -> None:

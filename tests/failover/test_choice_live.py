@@ -174,6 +174,33 @@ def test_a_server_that_is_back_when_all_is_over() -> None:
 
 
 @in_sandbox
+def test_a_server_that_is_back_when_nobody_is_left_to_tell() -> None:
+    """As before, and sB has been killed meanwhile: only the client's host can say that sA has nothing any more."""
+    with house() as place:
+        size = 10_000
+        wanted = place.file("object", size)
+        for server in place.servers:
+            place.daemons[server].kill()
+            place.daemon(server, "--msl", "0.5")
+            place.serve(server)
+            place.wedge(server, wrong="asks_soon")
+        reader = Reader(place.client)
+        request = b"GET /object HTTP/1.1\r\nHost: replicas\r\n\r\n"
+        reader("many", address("sA"), PORT, 1, request.hex(), 2_000)
+        assert reader("rests", size) == {wanted: 1}
+        place.wedges["sB"].knows()
+        place.cut("sA")
+        place.wedges["sB"].pronounce("sA")
+        place.wedges["sB"].wait_event("taken-over")
+        reader("end", 0)
+        until(lambda: place.wedges["sB"].ask(do="status")["connections"] == 0, "it has ended at sB")
+        place.wedges["sB"].kill()
+        back(place)
+        until(lambda: place.wedges["sA"].ask(do="status")["connections"] == 0, "it has ended at sA")
+        assert not place.wedges["sA"].events("taken-by-another"), "this shows nothing"
+
+
+@in_sandbox
 def test_an_orderly_end() -> None:
     """SIGTERM: the group is offered what is under way, and the wedge ends when it has been taken."""
     with house(rate_bps=RATE) as place:

@@ -14,6 +14,11 @@ from migrate.failover.mapping import Answer, Begin
 from migrate.failover.state import SoftState
 
 
+def asks_soon() -> None:
+    """No mistake: a silent client is asked after a second whether it is there, and not after thirty."""
+    sockets.ASKED_AFTER_SECONDS = 1
+
+
 def one_byte_late() -> None:
     """Goes on one byte after the one that is next."""
     right = standing.Standing.resumed

@@ -115,7 +115,7 @@ FAULTS = [
     Fault(
         "6 begins at snd_una",
         "6: seq is snd_una - 1 of its sender",
-        ((answering._syn_ack, "SendSynAck(here, own,", "SendSynAck(here, seq.add(own, 1),"),),
+        ((answering._numbers, "rules.syn_number(number, position, c.highest)", "position.snd_una"),),
         "mobility",
         ("sequence diagram, mobile", "sequence diagram, server"),
     ),

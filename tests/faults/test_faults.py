@@ -4,6 +4,8 @@ Real runs, the quick ones of the table; `python -m tests.faults` has them all.""
 
 from __future__ import annotations
 
+from types import FunctionType
+
 import pytest
 
 from tests.faults import together
@@ -12,6 +14,7 @@ from tests.faults.guards import GUARDS
 from tests.faults.one import Shown
 from tests.faults.table import FAULTS
 from tests.faults.together import Job, of, run, wrong
+from tests.migrate.planting import planted
 
 QUICK = [fault for fault in FAULTS.values() if fault.quick and not fault.wedge]
 """Those of the wedge are played on one stage, in tests/failover/test_scenario_faults.py."""
@@ -40,6 +43,13 @@ def test_enough_faults_in_enough_scenarios() -> None:
         assert fault.guard in GUARDS
         assert fault.red
         assert bool(fault.places) != bool(fault.wedge)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_each_fault_still_finds_its_place(fault: Fault) -> None:
+    for function, right, wrong in fault.places:
+        assert isinstance(function, FunctionType)
+        planted(function, right, wrong)
 
 
 def test_a_run_that_fails_for_another_reason_counts_for_nothing() -> None:
