@@ -47,9 +47,9 @@ def test_enough_faults_in_enough_scenarios() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_each_fault_still_finds_its_place(fault: Fault) -> None:
-    for function, right, wrong in fault.places:
+    for function, right, instead in fault.places:
         assert isinstance(function, FunctionType)
-        planted(function, right, wrong)
+        planted(function, right, instead)
 
 
 def test_a_run_that_fails_for_another_reason_counts_for_nothing() -> None:
