@@ -21,7 +21,7 @@ from scenarios.base import Context
 from scenarios.event_file import EventFile
 from scenarios.programs import Download, Migrated, Nginx, ProgramError, random_file
 from scenarios.verdict import Invalid
-from topologies.capture import Capture, CaptureError
+from topologies.capture import HEADER_BYTES, Capture, CaptureError
 from topologies.crossroads import Crossroads
 
 PATIENCE = 60.0
@@ -96,7 +96,8 @@ class Battlefield:
         found = {}
         for host, interface in points:
             where = interface.removesuffix("-eth0")
-            self.captures.append(host.capture(interface, self.context.out / f"{name}-{where}.pcap"))
+            path = self.context.out / f"{name}-{where}.pcap"
+            self.captures.append(host.capture(interface, path, HEADER_BYTES))  # of a flood more can wait to be written
             found[where] = self.captures[-1].path
         return found
 

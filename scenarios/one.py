@@ -19,6 +19,7 @@ from scenarios import needs, registry
 from scenarios.base import Context, Scenario
 from scenarios.result import Result
 from scenarios.verdict import Check, Invalid, Skip, Verdict, overall
+from topologies.capture import CaptureIncomplete
 
 
 def perform(scenario: Scenario, context: Context) -> Result:
@@ -29,7 +30,7 @@ def perform(scenario: Scenario, context: Context) -> Result:
         seen = scenario.run(context)
         verdict, reason = overall(seen)
         checks = list(seen)
-    except Invalid as cause:
+    except (Invalid, CaptureIncomplete) as cause:
         verdict, reason = Verdict.INVALID, one_line(cause)
     except Skip as cause:
         verdict, reason = Verdict.SKIP, one_line(cause)

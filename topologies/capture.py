@@ -32,6 +32,10 @@ class CaptureError(Exception):
     """A capture could not be started, or is not complete; one sentence."""
 
 
+class CaptureIncomplete(CaptureError):
+    """Packets are missing from it: what it shows proves nothing."""
+
+
 class Capture:
     """tcpdump (or dumpcap) writing `path`, with the kernel's times in nanoseconds.
 
@@ -74,7 +78,7 @@ class Capture:
     def stop(self) -> Path:
         """Stop once the last packets are through; returns the path. Idempotent.
 
-        Raises `CaptureError` if packets are missing from it.
+        Raises `CaptureIncomplete` if packets are missing from it, and `CaptureError` if it has ended by itself.
         """
         if self._said.closed:
             return self.path
@@ -95,7 +99,7 @@ class Capture:
                 raise CaptureError(f"{self.host_name}: the capture on {self.interface} would not stop") from error
             missing = missing_packets(self._words())
         if missing:
-            raise CaptureError(
+            raise CaptureIncomplete(
                 f"{self.host_name}: {missing} packets are missing from {self.path}: the machine is too busy to capture"
             )
         return self.path

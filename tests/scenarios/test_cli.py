@@ -64,7 +64,7 @@ def test_what_is_missing_is_a_skip_when_all_are_run(tmp_path: Path, capsys: pyte
     result = json.loads((tmp_path / "lacking" / "result.json").read_text())
     assert result["verdict"] == "skip"
     assert result["reason"].startswith("the program no-such-program is missing")
-    assert capsys.readouterr().out.endswith("\n1 pass, 5 fail, 2 invalid, 2 skip\n")
+    assert capsys.readouterr().out.endswith("\n1 pass, 5 fail, 3 invalid, 2 skip\n")
 
 
 @pytest.mark.parametrize(

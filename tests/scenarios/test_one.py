@@ -12,6 +12,7 @@ from tests.scenarios.samples.empty import Empty
 from tests.scenarios.samples.good import Good
 from tests.scenarios.samples.guarded import Guarded
 from tests.scenarios.samples.undeclared import Undeclared
+from tests.scenarios.samples.unseen import Unseen
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ from tests.scenarios.samples.undeclared import Undeclared
         (Crashing, Verdict.FAIL, "RuntimeError: the base station is on fire"),
         (Empty, Verdict.INVALID, "nothing was checked"),
         (Guarded, Verdict.INVALID, "no data was in flight at the move"),
+        (Unseen, Verdict.INVALID, "mobile: 3 packets are missing from a.pcap: the machine is too busy to capture"),
         (Undeclared, Verdict.SKIP, "this kernel has no teleporter"),
     ],
 )
