@@ -35,6 +35,7 @@ from typing import Any, Self
 from migrate.core import FourTuple, Peer, seq
 from migrate.core.segment import Address
 from migrate.daemon.control import SOCKET_NAME
+from migrate.failover.sockets import mind
 from migrate.linux import repair
 
 _INFO = struct.Struct("=5xBB1x")
@@ -145,6 +146,8 @@ async def take_over(
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        # Before it is connected: this process may be killed while migrated connects it, and migrated then closes it.
+        mind(sock)
         said = await _ask(
             {
                 "do": "adopt",

@@ -16,7 +16,6 @@ from migrate.failover.ledger import Entry, Ledger
 from migrate.failover.mapping import Differs, Mapper, NotMappable
 from migrate.failover.messages import Gone
 from migrate.failover.session import Session
-from migrate.failover.sockets import mind
 from migrate.failover.standing import Lost
 from migrate.failover.state import SoftState
 
@@ -161,7 +160,6 @@ class Taker:
     def _go_on(self, owner: str, state: SoftState, taken: takeover.Taken) -> None:
         wedge, name = self._wedge, state.secrets.name
         self._ledger.drop(state.token)
-        mind(taken.sock)
         taken.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         wedge.event(None, "taken-over", f"from {owner}", name=name, position=taken.position)
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 from migrate.core import FIN, RST
 from tests.failover import stage as stages
 from tests.failover.stage import OUT, PATIENCE_SECONDS, address, clear, stage
@@ -114,6 +117,36 @@ def test_a_larger_number_after_one_that_was_used_up() -> None:
         go_on(place, "sC", take_over(place, "sC", soft, tries=1, count=1))
         assert download.finish(PATIENCE_SECONDS) == 0
         assert_whole(target)
+
+
+@in_sandbox
+def test_a_replica_that_is_killed_as_it_wins() -> None:
+    """Its migrated has the client's answer, and has not looked yet: it connects the socket, and is the last that has
+    it.  The client may not take that for the end of the stream."""
+    for version in VERSIONS:
+        with stage(version, stages.SERVERS, rate_bps=RATE, module="tests.linux.odd") as place:
+            target, worker = OUT / "got", place.daemons["sB"].worker
+            with captured(place.client, "sB") as seen:
+                download, number, soft = place.accepted(version, target)
+                place.replicas["sA"]("stream", number, SIZE, 0)
+                download.wait_for(SIZE // 4, PATIENCE_SECONDS)
+                orders_file("client").write_text("slow persisted")
+                place.replicas["sB"]("attempt", 1, soft)
+                place.daemons["sB"].wait_event("migrating")
+                os.kill(worker, signal.SIGSTOP)
+                orders_file("client").unlink()
+                place.daemons["client"].wait_event("answered")
+                assert not place.daemons["sB"].events("migrated"), "this shows nothing"
+                place.replicas["sB"].kill()
+                os.kill(worker, signal.SIGCONT)
+                until(lambda: not place.daemons["sB"].migratable(), "it is over")
+                place.replicas["sA"]("drop", number)
+                go_on(place, "sC", take_over(place, "sC", soft, tries=3, count=1))
+                assert download.finish(PATIENCE_SECONDS) == 0
+            assert_whole(target)
+            said = [one.segment for one in seen if str(one.segment.src) == address(version, 2, 2)]
+            assert not [one for one in said if one.flags & FIN]
+        clear()
 
 
 @in_sandbox

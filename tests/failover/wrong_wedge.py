@@ -98,7 +98,6 @@ def dies_as_it_wins() -> None:
     """Nobody hears that it has won: the number that it asked with is used up."""
 
     def go_on(self: taking.Taker, owner: str, state: SoftState, taken: Any) -> None:
-        sockets.mind(taken.sock)
         os.kill(os.getpid(), signal.SIGKILL)
 
     taking.Taker._go_on = go_on  # type: ignore[method-assign]
