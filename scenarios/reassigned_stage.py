@@ -24,6 +24,8 @@ from topologies.nodes import Host
 from topologies.profiles import PROFILES
 from topologies.reassigned import Reassigned
 
+TICK_SECONDS = 0.01
+"""Of the clock that files have; of the slowest kernels (CONFIG_HZ=100)."""
 LINK = Cable(rate_bps=1_000_000, delay_s=0.08, queue_packets=100)
 PATIENCE_SECONDS = 60.0
 
@@ -147,12 +149,12 @@ def retransmission_timeout(stage: Stage, numbers: Numbers) -> float:
 def first_seen(logs: dict[str, tuple[Path, str]], patience: float) -> dict[str, float]:
     """When each text appeared in its log, seconds since 1970; those that did not are left out.
 
-    The kernel notes when a file was last written: that is not late where this process is."""
+    The kernel notes when a file was last written, up to a tick too early, and is not late where this process is."""
     seen: dict[str, float] = {}
     end = time.monotonic() + patience
     while len(seen) < len(logs) and time.monotonic() < end:
         for name, (log, text) in logs.items():
             if name not in seen and text in log.read_text(errors="replace"):
-                seen[name] = log.stat().st_mtime
+                seen[name] = min(time.time(), log.stat().st_mtime + TICK_SECONDS)
         time.sleep(0.002)
     return seen
