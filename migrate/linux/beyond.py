@@ -6,11 +6,12 @@ sends it again.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import secrets
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -51,21 +52,27 @@ class OutOfOrder:
 
     def _proves_true(self) -> bool:
         """Reads the queue of a connection of our own, over the loopback interface, whose content we know."""
-        with (
-            socket.create_server(("127.0.0.1", 0)) as listener,
-            socket.create_connection(listener.getsockname()) as sender,
-            listener.accept()[0] as receiver,
-        ):
-            sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _lose_single_bytes(receiver)
-            sender.send(b"x")
-            content = secrets.token_bytes(_PROOF_BYTES)
-            sender.sendall(content)
-            (local, local_port), (remote, remote_port) = receiver.getsockname(), receiver.getpeername()
-            pair = FourTuple(ip_address(local), local_port, ip_address(remote), remote_port)
+        content = secrets.token_bytes(_PROOF_BYTES)
+        with holding(content) as pair:
             found = self([pair]).get(pair)
-            sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no TIME_WAIT
         return found is not None and [data for _, data in found.pieces] == [content]
+
+
+@contextlib.contextmanager
+def holding(content: bytes) -> Iterator[FourTuple]:
+    """A connection of our own, over the loopback interface, whose receiver holds this beyond a hole."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as sender,
+        listener.accept()[0] as receiver,
+    ):
+        sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _lose_single_bytes(receiver)
+        sender.send(b"x")
+        sender.sendall(content)
+        (local, local_port), (remote, remote_port) = receiver.getsockname(), receiver.getpeername()
+        yield FourTuple(ip_address(local), local_port, ip_address(remote), remote_port)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no TIME_WAIT
 
 
 def _lose_single_bytes(sock: socket.socket) -> None:

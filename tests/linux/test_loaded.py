@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
-import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 
 from migrate.core import FourTuple
-from migrate.linux.beyond import OutOfOrder, _lose_single_bytes
+from migrate.linux.beyond import OutOfOrder, holding
 from migrate.linux.maps import pack_tuple
 from migrate.linux.queues import Queues
 from tests.linux import lab
@@ -52,23 +47,6 @@ def test_who_is_told_to_end_while_it_loads_ends_in_order() -> None:
             assert status in (0, -signal.SIGTERM), daemon.last_words()  # before it had begun to load it just ends
             assert daemon.last_words() == ""
         place.start("one")
-
-
-@contextmanager
-def holding(content: bytes) -> Iterator[FourTuple]:
-    """A connection of our own whose receiver holds this beyond a hole."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()) as sender,
-        listener.accept()[0] as receiver,
-    ):
-        sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _lose_single_bytes(receiver)
-        sender.send(b"x")
-        sender.sendall(content)
-        (local, local_port), (remote, remote_port) = receiver.getsockname(), receiver.getpeername()
-        yield FourTuple(ip_address(local), local_port, ip_address(remote), remote_port)
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def begin(queues: Queues, pair: FourTuple) -> None:
