@@ -26,6 +26,7 @@ def listen(port: int) -> socket.socket:
     # The ACK of a request rides on its answer: until the group knows of a request, the client keeps it.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
     mind(listener)
+    ask_when_silent(listener)
     listener.bind(("::", port))
     listener.listen(BACKLOG)
     listener.setblocking(False)
@@ -39,10 +40,15 @@ def mind(sock: socket.socket, reset: bool = True) -> None:
     in MIGRATE_WAIT, until another member comes or 2MSL are over; any other client sees a reset."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ASKED_AFTER_SECONDS)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _ASKED_AGAIN_SECONDS)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _MOST_QUESTIONS)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def ask_when_silent(sock: socket.socket) -> None:
+    """Its client (of a listener: those of the sockets that it accepts), once it has been silent for
+    `ASKED_AFTER_SECONDS`."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ASKED_AFTER_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _ASKED_AGAIN_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _MOST_QUESTIONS)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 async def drained(sock: socket.socket) -> None:

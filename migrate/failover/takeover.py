@@ -35,7 +35,7 @@ from typing import Any, Self
 from migrate.core import FourTuple, Peer, seq
 from migrate.core.segment import Address
 from migrate.daemon.control import SOCKET_NAME
-from migrate.failover.sockets import mind
+from migrate.failover.sockets import ask_when_silent, mind
 from migrate.linux import repair
 
 _INFO = struct.Struct("=5xBB1x")
@@ -148,6 +148,7 @@ async def take_over(
         sock.setblocking(False)
         # Before it is connected: this process may be killed while migrated connects it, and migrated then closes it.
         mind(sock)
+        ask_when_silent(sock)
         said = await _ask(
             {
                 "do": "adopt",
