@@ -29,6 +29,7 @@ from migrate.linux.resend import third_segment
 from migrate.linux.wire import Wire
 
 PR_SET_PDEATHSIG = 1
+ENDING = (signal.SIGTERM, signal.SIGINT)
 # A worker that dies more often than this is broken, not unlucky.
 TRIES, WITHIN_SECONDS = 5, 10.0
 
@@ -45,14 +46,19 @@ def guard(worker: Callable[[Loaded, Journal], int], journal: Journal, cgroup: Pa
         if child:
             os.kill(child, number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         signal.signal(number, stop)
     guardian = os.getpid()
     loaded = Loaded.load(pins, cgroup)
-    while not stopping:
+    while True:
+        # Who asks for the end meanwhile would be heard by nobody: there is no child yet to pass it on to.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        if stopping:
+            return 0
         child = os.fork()
         if child == 0:
             _in_child(functools.partial(worker, loaded), journal, guardian)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         status = os.waitpid(child, 0)[1]
         child = 0
         if os.WIFEXITED(status):
@@ -64,12 +70,12 @@ def guard(worker: Callable[[Loaded, Journal], int], journal: Journal, cgroup: Pa
             often = f"{TRIES} times in {WITHIN_SECONDS:.0f} s"
             print(f"migrated was killed {often} and gives up: connections go on as plain TCP", file=sys.stderr)
             return 1
-    return 0
 
 
 def _in_child(worker: Callable[[Journal], int], journal: Journal, guardian: int) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         signal.signal(number, signal.SIG_DFL)  # until the worker has its own way to end; the guardian's is not for it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     status = 1
     try:

@@ -36,6 +36,8 @@ def chaos(kills: int, wrong: str = "", fault: str = "none") -> tuple[int, dict[s
     module = ["--module", "tests.failover.wrong_wedge"] if wrong else []
     module += ["--migrated", "tests.scenarios.soak_faulty"]
     status = cli.main(["--kills", str(kills), "--out", str(OUT), *module])
+    if (left := OUT / "chaos" / "broken.txt").exists():
+        print(left.read_text())
     return status, json.loads((OUT / "chaos" / "result.json").read_text())
 
 
