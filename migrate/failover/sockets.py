@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
+import os
 import socket
 import struct
 
+from migrate.core.tuples import TcpState
 from migrate.linux.repair import SIOCOUTQ
 
 BACKLOG = 4096
@@ -52,9 +55,13 @@ def ask_when_silent(sock: socket.socket) -> None:
 
 
 async def drained(sock: socket.socket) -> None:
-    """Until the peer has acknowledged everything, our FIN included."""
+    """Until the peer has acknowledged everything, our FIN included.  Raises OSError where the connection ends before.
+
+    What a connection had to send when it was reset stays in its kernel's count for ever."""
     pause = 0.001
     while struct.unpack("=i", fcntl.ioctl(sock, SIOCOUTQ, bytes(4)))[0]:
+        if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TcpState.CLOSE:
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         await asyncio.sleep(pause)
         pause = min(2 * pause, 0.05)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from tests.failover.house import OUT, House, Reader, house, until
+from tests.failover.house import OUT, PORT, House, Reader, house, until
 from tests.failover.test_wedge import body, furnished
 from tests.topologies.inside import in_sandbox
 
@@ -74,6 +74,29 @@ def test_requests_that_come_all_at_once() -> None:
         swap(place, "sA", "sB")
         assert sha(answer(reader, number, first)[1]) == sums["padded/large"]
         assert sha(answer(reader, number)[1]) == sums["small"]
+
+
+def queued(place: House) -> int:
+    """Bytes that sA's kernel has for the one client."""
+    said = place.servers["sA"].run(["ss", "-Htn", "state", "established", f"sport = :{PORT}"]).stdout
+    return sum(int(line.split()[1]) for line in said.splitlines())
+
+
+@in_sandbox
+def test_who_resets_before_it_has_read_everything_is_over() -> None:
+    """A plain client: with another request behind, and where the connection is to end with the answer."""
+    with house(client_migrated=False) as place:
+        furnished(place)
+        place.file("middle", 20_000)
+        reader, wedge = Reader(place.client), place.wedges["sA"]
+        asks = "GET /middle HTTP/1.1\r\nHost: replicas\r\n"
+        for requests in (2 * f"{asks}\r\n", f"{asks}Connection: close\r\n\r\n"):
+            number = reader.connect(buffer=4096)
+            reader("send", number, requests.encode().hex())
+            reader.read(number, 100)
+            until(lambda: queued(place) > 15_000, "the answer waits for the client")
+            reader("end", number)
+            until(lambda: not wedge.ask(do="status")["connections"], "its connection is over")
 
 
 @in_sandbox
