@@ -89,6 +89,11 @@ def _load() -> ctypes.CDLL:
         ("bpf_prog_test_run_opts", ctypes.c_int, [ctypes.c_int, ctypes.c_void_p]),
         ("bpf_iter_create", ctypes.c_int, [ctypes.c_int]),
         ("bpf_map_lookup_elem_flags", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint64]),
+        (
+            "bpf_map_lookup_batch",
+            ctypes.c_int,
+            [ctypes.c_int, *[ctypes.c_void_p] * 4, ctypes.POINTER(ctypes.c_uint32), ctypes.c_void_p],
+        ),
         ("bpf_map_update_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint64]),
         ("bpf_map_delete_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p]),
         ("libbpf_num_possible_cpus", ctypes.c_int, []),
@@ -179,6 +184,18 @@ class Map:
             value = self.get(key)
             if value is not None:
                 yield key, value
+
+    def values(self, count: int) -> Iterator[bytes]:
+        """Those of an array of so many, read by one system call.  Raises `BpfError`."""
+        keys, values = (ctypes.create_string_buffer(count * size) for size in (self.key_size, self.value_size))
+        following, found = ctypes.c_uint32(), ctypes.c_uint32(count)
+        call = library().bpf_map_lookup_batch
+        result = call(self.fd, None, ctypes.byref(following), keys, values, ctypes.byref(found), None)
+        if result or found.value != count:
+            raise _fail("cannot read a BPF map", result)
+        raw = values.raw
+        for start in range(0, len(raw), self.value_size):
+            yield raw[start : start + self.value_size]
 
 
 class Object:

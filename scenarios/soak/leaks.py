@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from migrate.linux import libbpf
 from migrate.linux.maps import (
     HANDSHAKE,
+    PLACE_BITS,
     PRIVATE_KEY_BYTES,
     PROOF,
     SETTINGS,
@@ -113,7 +114,7 @@ def entries(host: Host, worker: int) -> dict[str, int]:
             with _descriptor(by_name[name]) as fd:
                 counts[name] = sum(1 for _ in libbpf.Map(fd, *sizes))
     with _pinned(host, "places", 4, PLACE.size) as places:
-        counts["places"] = sum(taken(place) for _, place in places.items())
+        counts["places"] = sum(taken(place) for place in places.values(1 << PLACE_BITS))
     with _pinned(host, "settings", 4, SETTINGS.size) as settings:
         _, _, _, _, _, *slots, _ = SETTINGS.unpack(settings.get(bytes(4)) or b"")
     # Those in a slot are to be there, of one set or of two.
