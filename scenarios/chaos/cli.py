@@ -125,18 +125,12 @@ class Chaos:
                 raise Broken(f"not within {END_SECONDS:g} s of the last strike: the end of the downloads {numbers}")
 
     def _drain(self, stage: Stage, downloads: Downloads, strikes: Strikes) -> None:
-        """Until everything is as it was before: kernels have ended what was left, migrated has forgotten it."""
+        """Until everything is as it was before."""
         self._progress.say("waiting for what is remembered to be forgotten", now=True)
-        end = time.monotonic() + DRAIN_SECONDS
-        while True:
-            self._step(downloads, strikes, False)
-            self._document.after = leaks.snapshot(stage)
-            left = leaks.differences(self._document.before, self._document.after)
-            if not left:
-                return
-            if time.monotonic() > end:
-                raise Broken(f"something is left: {'; '.join(left)}")
-            time.sleep(0.5)
+        before = self._document.before
+        self._document.after = leaks.settle(stage, before, DRAIN_SECONDS, lambda: self._step(downloads, strikes, False))
+        if left := leaks.differences(before, self._document.after):
+            raise Broken(f"something is left: {'; '.join(left)}")
 
     def _keep(self, stage: Stage, broken: str) -> None:
         """What a failure looks like from all hosts, for who is to find its cause."""

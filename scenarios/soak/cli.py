@@ -127,15 +127,10 @@ class Soak:
             time.sleep(0.05)
         wait_until_closed(stage.hosts.values(), DRAIN_SECONDS)
         self._progress.say("waiting for what is remembered to be forgotten", now=True)
-        end = time.monotonic() + DRAIN_SECONDS
-        while True:
-            self._document.after = leaks.snapshot(stage)
-            left = leaks.differences(self._document.before, self._document.after)
-            if not left:
-                return
-            if time.monotonic() > end:
-                raise Broken(f"something is left: {'; '.join(left)}")
-            time.sleep(1.0)
+        before = self._document.before
+        self._document.after = leaks.settle(stage, before, DRAIN_SECONDS)
+        if left := leaks.differences(before, self._document.after):
+            raise Broken(f"something is left: {'; '.join(left)}")
 
     def _keep(self, stage: Stage, broken: str) -> None:
         """What a failure looks like from both hosts, for who is to find its cause."""

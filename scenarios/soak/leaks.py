@@ -14,7 +14,8 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -214,6 +215,18 @@ def snapshot(stage: Place) -> Snapshot:
     seen["cgroups"] = sum(1 for _ in os.walk("/sys/fs/cgroup"))
     seen["mounts"] = len(Path("/proc/self/mountinfo").read_text().splitlines())
     return seen
+
+
+def settle(stage: Place, before: Snapshot, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> Snapshot:
+    """The first snapshot that is as `before`, or the last one after so many seconds: kernels end what was left to them,
+    and migrated forgets what is over."""
+    end = time.monotonic() + seconds
+    while True:
+        meanwhile()
+        after = snapshot(stage)
+        if not differences(before, after) or time.monotonic() > end:
+            return after
+        time.sleep(0.5)
 
 
 def _namespaces() -> set[str]:
