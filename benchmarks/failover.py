@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks import figures
-from benchmarks.measurement import NotMeasured, Session
+from benchmarks.measurement import Session, wait_until
 from benchmarks.programs import Program
 from benchmarks.replicas import ALONE, MIDDLE, READY_SECONDS, WEDGE, Site, address, site
 from benchmarks.report import Row
@@ -107,10 +107,7 @@ class TakeOver:
         _quiet(download)
         before, began = download.received, time.time()
         place.ask("sB", do="dead", server="sA", here=True)
-        while download.received == before:
-            if time.time() - began > READY_SECONDS:
-                raise NotMeasured("sB does not take over")
-            time.sleep(0.0002)
+        wait_until(lambda: download.received != before, READY_SECONDS, "sB does not take over", 0.0002)
         took = 1e3 * (time.time() - began)
         download.give_up()
         freezer.thaw()
@@ -132,22 +129,18 @@ class TakeOverAll:
             with site(session.work / f"death-{number}") as place:
                 words = (address("sA"), WEDGE, CONNECTIONS, "middle", MIDDLE, FIRST_BYTES)
                 clients = Program(place.client, "reader", *words, patience=PATIENCE_SECONDS)
-                _until(lambda: place.ask("sB", do="status")["known of others"] >= CONNECTIONS)
+                self._wait(lambda: place.ask("sB", do="status")["known of others"], "known to sB")
                 place.wedges["sA"].kill()
                 place.ask("sB", do="dead", server="sA", here=True)
-                _until(lambda: len(place.events("sB", "taken-over")) >= CONNECTIONS)
+                self._wait(lambda: len(place.events("sB", "taken-over")), "taken over")
                 taken = [event["time"] for event in place.events("sB", "taken-over")]
                 times.append(max(taken) - min(event["time"] for event in place.events("sB", "pronounced")))
                 survivors.append(float(clients.ask(place.checksum("middle"))))
         return [Row(self.name, "s", times), Row(f"{self.name}_survivors", "connections", survivors)]
 
-
-def _until(look: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not look():
-        if time.monotonic() > end:
-            raise NotMeasured("not all connections of the dead server are known, or taken over")
-        time.sleep(0.05)
+    def _wait(self, count: Callable[[], int], what: str) -> None:
+        otherwise = f"not all connections of the dead server are {what}"
+        wait_until(lambda: count() >= CONNECTIONS, PATIENCE_SECONDS, otherwise, 0.05)
 
 
 def _quiet(download: Download) -> None:

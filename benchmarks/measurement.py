@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,16 @@ from benchmarks.report import Row
 
 class NotMeasured(Exception):
     """The measurement cannot be made, or what was seen is not what it is about; one sentence."""
+
+
+def wait_until(there: Callable[[], bool], seconds: float, otherwise: str, pause: float = 0.02) -> None:
+    """Raises `NotMeasured` with the sentence `otherwise` where it is not there after so many seconds.  `pause`: between
+    two looks, in seconds."""
+    end = time.monotonic() + seconds
+    while not there():
+        if time.monotonic() > end:
+            raise NotMeasured(otherwise)
+        time.sleep(pause)
 
 
 @dataclass(frozen=True)

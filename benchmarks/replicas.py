@@ -9,14 +9,13 @@ import select
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.measurement import NotMeasured
+from benchmarks.measurement import NotMeasured, wait_until
 from migrate.failover.control import SOCKET_NAME
 from scenarios.programs import Migrated, Nginx, checksum, random_file
 from topologies.links import Cable, Veth
@@ -100,11 +99,11 @@ def site(work: Path, link: Cable | Veth | None = None) -> Iterator[Site]:
                 os.utime(work / name / "www" / file, (10**9, 10**9))
         wedges = {name: _serve(host, work) for name, host in servers.items()}
         made = Site(hosts["client"], servers, wedges, work)
-        end = time.monotonic() + READY_SECONDS
-        while not all(made.ask(name, do="status")["members"] for name in servers):
-            if time.monotonic() > end:
-                raise NotMeasured("the wedges do not hear each other")
-            time.sleep(0.02)
+        wait_until(
+            lambda: all(made.ask(name, do="status")["members"] for name in servers),
+            READY_SECONDS,
+            "the wedges do not hear each other",
+        )
         yield made
 
 

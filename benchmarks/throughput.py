@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import beside
 from benchmarks.beside import Block
 from benchmarks.hosts import Control, Pair
-from benchmarks.measurement import NotMeasured, Session
+from benchmarks.measurement import NotMeasured, Session, wait_until
 from benchmarks.report import Row
 from migrate.linux.freezer import Freezer
 from topologies.links import Veth
@@ -50,11 +50,13 @@ def _start(pair: Pair) -> Block:
     pair.client.sysctl("net.ipv4.tcp_slow_start_after_idle", 0)
     quiet = ["--port", str(PORT), "--logfile", "/dev/null"]
     pair.server.spawn(["iperf3", "--server", *quiet])
-    _await(pair.server, lambda: bool(pair.server.run(["ss", "-Htln", "sport", "=", f":{PORT}"], daemon=True).stdout))
+    otherwise = f"iperf3 on {pair.server.name} does not start"
+    listening = ["ss", "-Htln", "sport", "=", f":{PORT}"]
+    wait_until(lambda: bool(pair.server.run(listening, daemon=True).stdout), READY_SECONDS, otherwise)
     client = pair.client.spawn(
         ["iperf3", "--client", pair.server_address, "--time", "86400", *STEADY, *_places(), *quiet]
     )
-    _await(pair.server, lambda: _received(pair.server) > 10_000_000)
+    wait_until(lambda: _received(pair.server) > 10_000_000, READY_SECONDS, otherwise)
     if not Control(pair.client).is_absent():
         beside.require_migratable(pair.client, PORT)
     freezers = [Freezer(host.programs_cgroup) for host in (pair.client, pair.server)]
@@ -92,11 +94,3 @@ def _received(host: Host) -> int:
         lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
     counters = next(line for line in lines if f"{host.name}-eth0:" in line)
     return int(counters.partition(":")[2].split()[0])
-
-
-def _await(host: Host, there: Callable[[], bool]) -> None:
-    end = time.monotonic() + READY_SECONDS
-    while not there():
-        if time.monotonic() > end:
-            raise NotMeasured(f"iperf3 on {host.name} does not start")
-        time.sleep(0.02)
