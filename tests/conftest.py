@@ -6,8 +6,16 @@ import functools
 import os
 
 import pytest
+from hypothesis import settings
 
 from scenarios import needs, ownership
+
+# The same examples in every run, so that a red test is red again; MIGRATE_EXAMPLES=5000 asks for as many new ones.  No
+# deadlines: how long one takes depends on what else the machine does.
+_wanted = os.environ.get("MIGRATE_EXAMPLES")
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("long", deadline=None, max_examples=int(_wanted or 100))
+settings.load_profile("long" if _wanted else "same")
 
 
 @functools.cache

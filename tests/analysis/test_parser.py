@@ -149,20 +149,20 @@ def is_handled(text: str) -> None:
         parse(text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text())
 def test_any_text(text: str) -> None:
     is_handled(text)
     is_handled(HEAD + text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(WORDS), max_size=30))
 def test_any_words_of_the_language(words: list[str]) -> None:
     is_handled(HEAD + "1 mobile > server\n" + " ".join(words))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_diagram_with_one_word_changed(data: st.DataObject) -> None:
     tokens = re.findall(r"\w+|[^\w]", MOBILITY)

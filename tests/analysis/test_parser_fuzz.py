@@ -12,7 +12,7 @@ from analysis.diagram import parse
 from tests.analysis.diagram_texts import bare, diagrams, text_of
 from tests.fuzz.targets import parsed
 
-SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 CHARACTERS = sorted(set("mobile > server[S.F?]<>{}=.,#\r\n\t 0x19a_-…é\x00\x0c\x1c\u2028"))
 PIECES = re.compile(r"\w+|[^\w\s]|\s+")
 

@@ -43,7 +43,7 @@ def test_there_and_back(segment: Segment) -> None:
 
 
 @given(segments)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_scapy_reads_the_same(segment: Segment) -> None:
     packet = dissected(segment.pack())
     tcp = packet[TCP]
@@ -63,7 +63,7 @@ def test_scapy_reads_the_same(segment: Segment) -> None:
 @given(segments)
 @example(SMALL)
 @example(SMALL6)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_checksums_are_scapys(segment: Segment) -> None:
     raw = segment.pack()
     packet = dissected(raw)
