@@ -49,22 +49,24 @@ async def readable(sock: socket.socket) -> None:
     """Until something can be read, or the end, or an error."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(sock, _set, ready)
+    number = sock.fileno()  # given the socket itself, asyncio makes a description of it each time, by system calls
+    loop.add_reader(number, _set, ready)
     try:
         await ready
     finally:
-        loop.remove_reader(sock)
+        loop.remove_reader(number)
 
 
 async def writable(sock: socket.socket) -> None:
     """Until something can be written, or an error."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_writer(sock, _set, ready)
+    number = sock.fileno()
+    loop.add_writer(number, _set, ready)
     try:
         await ready
     finally:
-        loop.remove_writer(sock)
+        loop.remove_writer(number)
 
 
 def _set(ready: asyncio.Future[None]) -> None:
