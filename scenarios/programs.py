@@ -144,6 +144,7 @@ class Download:
     def __init__(self, host: Host, server: str, name: str, target: Path, *options: str, port: int = Nginx.PORT) -> None:
         self.target = target
         at = f"[{server}]" if ipaddress.ip_address(server).version == 6 else server
+        target.unlink(missing_ok=True)  # what an earlier download has left there is none of this one's bytes
         self._errors = target.with_suffix(".curl.log")
         with self._errors.open("w") as errors:
             self._process = host.spawn(

@@ -29,7 +29,7 @@ def chaos(kills: int, wrong: str = "", fault: str = "none") -> tuple[int, dict[s
     """A short one, with a wedge that has this mistake, and a migrated that forgets quickly and has that fault: its exit
     status and result.json."""
     replica.MSL_SECONDS = 5.0
-    downloads.STUCK_SECONDS = 15.0
+    downloads.STUCK_SECONDS = 25.0  # a client that is reset waits for 2MSL, maybe after one for another member
     downloads.SLOW_RATES = ["200k", "300k"]  # the slowest would take more than a minute to its end
     cli.DRAIN_SECONDS = 60.0 if fault == "none" else 15.0
     os.environ["WRONG"], os.environ["FAULT"] = wrong, fault
