@@ -107,8 +107,9 @@ class Programs:
         try:
             _detach_cgroup(self.pins, fd)
             program = self._object.program("negotiate")
-            libbpf.attach_sock_ops(program, fd)
+            # In this order: who is killed in between must not leave a program that nobody finds again.
             libbpf.pin(program, self.pins / SOCK_OPS_PIN)
+            libbpf.attach_sock_ops(program, fd)
         except libbpf.BpfError as error:
             raise SetupError(f"cannot attach to the cgroup {self.cgroup}: {error.strerror}") from error
         finally:

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from random import Random
 
+from migrate.linux import libbpf
 from migrate.linux.libbpf import BPF_TCX_EGRESS, BPF_TCX_INGRESS
 from migrate.linux.maps import PROMISE_SECONDS
+from migrate.linux.programs import Programs
 from scenarios.programs import Download, checksum
 from tests import bpf
 from tests.linux import lab, wire
@@ -142,6 +144,21 @@ def test_a_worker_that_dies_again_and_again_is_given_up() -> None:
         assert daemon.process.wait(lab.PATIENCE_SECONDS) == 1
         assert daemon.last_words().endswith("gives up: connections go on as plain TCP\n")
         lab.both_ways(client, server, 0)
+
+
+@in_sandbox
+def test_who_is_killed_while_it_attaches_leaves_nothing_to_the_next() -> None:
+    with lab.lab(on="") as place:
+        pins, cgroup = PINS / "attached", place.one.programs_cgroup
+        for last in ("pin", "attach_sock_ops"):
+            if not (child := os.fork()):
+                call = getattr(libbpf, last)
+                setattr(libbpf, last, lambda *given, call=call: (call(*given), os._exit(7)))
+                Programs.load(pins, cgroup)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            Programs.load(pins, cgroup)
+            assert bpf.sock_ops(cgroup) == ["negotiate"]
 
 
 @in_sandbox
