@@ -16,6 +16,8 @@ NOT_MOVED = ITSELF + "ProgramError: connections have not moved"
 NO_EVENT_OF_SERVER, NO_EVENT_OF_MOBILE = (
     f"{ITSELF}NotTold: {host}-events.jsonl has no such event" for host in ("server", "mobile")
 )
+NO_EVENT = f"{NO_EVENT_OF_SERVER} | {NO_EVENT_OF_MOBILE}"
+"""Of `rapid`, where it is drawn by lot which of them is waited for."""
 
 Place = tuple[Callable[..., Any], str, str]
 """A function of migrated, an expression that it contains once, and what stands there instead."""

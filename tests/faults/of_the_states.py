@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from migrate.core import admission, answering, machine, moving, rules
 from migrate.daemon.service import Service
-from tests.faults.fault import NO_EVENT_OF_MOBILE, NO_EVENT_OF_SERVER, NOT_MOVED, RESET_SEEN, SLOW, STALLED, Fault
+from tests.faults.fault import NO_EVENT, NO_EVENT_OF_SERVER, NOT_MOVED, RESET_SEEN, SLOW, STALLED, Fault
 
 _RESET = '[__import__("migrate.core").core.Reset()]'
 _ANSWER_RST = (
@@ -104,7 +104,7 @@ FAULTS = [
         "4. a larger ReqNo in SYN_RCVD: start over with it",
         ((answering.on_migrate_syn, "if count is None:", "if count is None or c.state is State.SYN_RCVD:"),),
         "rapid",
-        (NO_EVENT_OF_MOBILE,),
+        (NO_EVENT,),
     ),
     # --- RST and MIGRATE_WAIT -----------------------------------------------------------------------------------------
     Fault(
@@ -212,7 +212,7 @@ FAULTS = [
             ),
         ),
         "rapid",
-        (NO_EVENT_OF_SERVER,),
+        (NO_EVENT,),
     ),
     Fault(
         "5 is sent again as another request",
@@ -225,14 +225,14 @@ FAULTS = [
             ),
         ),
         "rapid",
-        (NO_EVENT_OF_SERVER,),
+        (NO_EVENT,),
     ),
     Fault(
         "ReqNo does not rise",
         "ReqNo rises with each request; each new address starts a new one",
         ((rules.next_count, "sent + 1", "max(sent, 1)"),),
         "rapid",
-        (NO_EVENT_OF_SERVER,),
+        (NO_EVENT,),
     ),
     Fault(
         "a lost 6 is not repaired",
@@ -242,14 +242,14 @@ FAULTS = [
             (answering.on_answer_timeout, "for pair in asked", "for pair in ()"),
         ),
         "rapid",
-        (NO_EVENT_OF_MOBILE,),
+        (NO_EVENT,),
     ),
     Fault(
         "a lost 7 is not repaired",
         "lost 7 is repaired as in any three-way handshake",
         ((moving.on_late_answer, "not in (c.tuple, c.asked):", "not in ():"),),
         "rapid",
-        (NO_EVENT_OF_SERVER,),
+        (NO_EVENT,),
     ),
     Fault(
         "a crossing request is not answered",
