@@ -197,12 +197,27 @@ static __always_inline void established(struct bpf_sock_ops *ops)
 	bpf_sock_ops_cb_flags_set(ops, keep);
 }
 
+/* Only where room has been made, and as much as that.  The key comes later: syn_out(). */
+static __always_inline void write_mp(struct bpf_sock_ops *ops)
+{
+	__u32 words[MP_LENGTH / 4] = {};
+	__u8 *option = (__u8 *)words;
+
+	barrier_var(option);	/* or the compiler would prepare it at every call, whatever that is about */
+	option[0] = MP_KIND;
+	option[1] = MP_LENGTH;
+	option[2] = CURVE_P192;
+	if (bpf_store_hdr_opt(ops, option, MP_LENGTH, 0) != -ENOSPC)
+		return;
+	option[1] = MP_BARE_LENGTH;
+	option[2] = CURVE_INSECURE;
+	bpf_store_hdr_opt(ops, option, MP_BARE_LENGTH, 0);
+}
+
 SEC("sockops")
 int negotiate(struct bpf_sock_ops *ops)
 {
 	struct settings *now;
-	__u8 option[MP_LENGTH] = { MP_KIND, MP_LENGTH, CURVE_P192 };
-	__u8 bare[MP_BARE_LENGTH] = { MP_KIND, MP_BARE_LENGTH, CURVE_INSECURE };
 	struct tuple tuple;
 	int length;
 
@@ -222,9 +237,8 @@ int negotiate(struct bpf_sock_ops *ops)
 			bpf_reserve_hdr_opt(ops, length, 0);
 		break;
 	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
-		/* Only where room has been made, and as much as that. */
-		if ((ops->skb_tcp_flags & SYN_FLAG) && bpf_store_hdr_opt(ops, option, sizeof(option), 0) == -ENOSPC)
-			bpf_store_hdr_opt(ops, bare, sizeof(bare), 0);
+		if (ops->skb_tcp_flags & SYN_FLAG)
+			write_mp(ops);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
@@ -264,27 +278,39 @@ static __always_inline __u8 flags_of(const struct tcphdr *tcp)
 	return ((const __u8 *)tcp)[13];
 }
 
-/* Most segments are of no interest: none that open or reset a connection, while no address pair is watched. */
-static __always_inline int passes(const struct settings *now, const struct tcphdr *tcp)
-{
-	return !now->watching && !(flags_of(tcp) & (SYN_FLAG | RST_FLAG));
-}
-
-/* Fills in `segment` from a frame whose IP header begins at l2; 0 if it is no TCP segment, or of no interest. */
-static __always_inline int parse(struct __sk_buff *skb, __u32 l2, int ingress, const struct settings *now,
-				 struct segment *segment)
+/*
+ * Most segments are of no interest: none that open or reset a connection, while no address pair is watched.  They pass
+ * by their TCP flags, before anything else is looked at: where that byte is something else, because the frame has
+ * another protocol, IP options or a fragment in it, it passes in any case.
+ */
+static __always_inline int passes(struct __sk_buff *skb, __u32 l2, const struct settings *now)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	const struct tcphdr *tcp;
+
+	if (now->watching)
+		return 0;
+	tcp = data + l2 + (skb->protocol == bpf_htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	return (void *)(tcp + 1) <= end && !(flags_of(tcp) & (SYN_FLAG | RST_FLAG));
+}
+
+/* Fills in `segment` from a frame whose IP header begins at l2; 0 if it is no TCP segment. */
+static __always_inline int parse(struct __sk_buff *skb, __u32 l2, int ingress, struct segment *segment)
+{
+	void *data, *end;
 	__be32 *source = ingress ? segment->tuple.remote : segment->tuple.local;
 	__be32 *destination = ingress ? segment->tuple.local : segment->tuple.remote;
 	struct tcphdr *tcp;
 
+	barrier_var(skb);	/* or the compiler would take half of a pointer from what has been read before */
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = data + l2;
 
 		tcp = (struct tcphdr *)(ip + 1);
 		if ((void *)(tcp + 1) > end || ip->protocol != IPPROTO_TCP || ip->ihl != 5 ||
-		    (ip->frag_off & bpf_htons(0x1fff)) || passes(now, tcp))
+		    (ip->frag_off & bpf_htons(0x1fff)))
 			return 0;
 		map_v4(source, ip->saddr);
 		map_v4(destination, ip->daddr);
@@ -293,7 +319,7 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 l2, int ingress, c
 		struct ipv6hdr *ip = data + l2;
 
 		tcp = (struct tcphdr *)(ip + 1);
-		if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP || passes(now, tcp))
+		if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP)
 			return 0;
 		__builtin_memcpy(source, &ip->saddr, 16);
 		__builtin_memcpy(destination, &ip->daddr, 16);
@@ -784,10 +810,10 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 
 static __always_inline int out(struct __sk_buff *skb, __u32 l2)
 {
-	struct segment segment = {};
 	struct settings *now = get_settings();
+	struct segment segment;
 
-	if (!now || !parse(skb, l2, 0, now, &segment))
+	if (!now || passes(skb, l2, now) || !parse(skb, l2, 0, &segment))
 		return TC_ACT_UNSPEC;
 	if (now->watching && opens(&segment) && skb->mark != HANDSHAKE_MARK)
 		forget_own(&segment.tuple);
@@ -823,12 +849,13 @@ static __always_inline int intercepted(struct __sk_buff *skb, __u32 l2, const st
 
 static __always_inline int in(struct __sk_buff *skb, __u32 l2)
 {
-	struct segment segment = {};
 	struct settings *now = get_settings();
+	struct segment segment;
 
-	if (!now || !readable(skb, l2) || !parse(skb, l2, 1, now, &segment))
+	if (!now || passes(skb, l2, now) || !readable(skb, l2) || !parse(skb, l2, 1, &segment))
 		return TC_ACT_UNSPEC;
-	if (!opens(&segment) && alive(now) && intercepted(skb, l2, now, &segment))
+	if ((now->watching || segment.flags & RST_FLAG) && !opens(&segment) && alive(now) &&
+	    intercepted(skb, l2, now, &segment))
 		return TC_ACT_SHOT;
 	if (segment.flags & SYN_FLAG)
 		return syn_in(skb, l2, now, &segment);
