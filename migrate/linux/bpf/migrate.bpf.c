@@ -356,11 +356,22 @@ static __always_inline int readable(struct __sk_buff *skb, __u32 l2)
 
 /* A SYN's options, before and after.  24 bytes of slack take the place of a bound on each index. */
 struct options {
-	__u8 old[64];
-	__u8 new[64];
+	union {
+		__u8 old[64];
+		__u32 old_words[16];
+	};
+	union {
+		__u8 new[64];
+		__u32 new_words[16];
+	};
 	__u32 at, length;
 	int mp, mp_length, timestamp, migrate, migrate_length;	/* offsets, -1 if absent */
+	int usual;	/* MSS, SACK-permitted, TS, NOP, WS, MP with a key, as Linux orders them */
 };
+
+/* Where the usual ones lie. */
+#define USUAL_TS 6
+#define USUAL_MP 20
 
 /* One step over the options, for bpf_loop: as a loop the verifier would walk through every layout. */
 static long next_option(__u32 step, void *context)
@@ -410,30 +421,68 @@ static long next_option(__u32 step, void *context)
 		fits_;					\
 	})
 
+/* Reads the options where they are as nearly all are, in words and without walking; 0 if they are not. */
+static __always_inline int load_usual(struct __sk_buff *skb, const struct segment *segment, struct options *options)
+{
+	__u32 offset = segment->tcp_offset;
+	const __u32 *words;
+	void *end;
+
+	if (segment->options_length != OPTIONS_MAX)
+		return 0;
+	barrier_var(offset);	/* the verifier wants a bound, */
+	barrier_var(skb);	/* and see parse() */
+	words = (void *)(long)skb->data + (offset & 63) + sizeof(struct tcphdr);
+	end = (void *)(long)skb->data_end;
+	if ((void *)(words + OPTIONS_MAX / 4) > end ||
+	    (words[1] & bpf_htonl(0xffff)) != bpf_htonl(TS_KIND << 8 | TS_LENGTH) ||
+	    (words[5] & bpf_htonl(0xffff0000)) != bpf_htonl(MP_KIND << 24 | MP_LENGTH << 16))
+		return 0;
+	for (int i = 0; i < OPTIONS_MAX / 4; i++)
+		options->old_words[i] = words[i];
+	options->usual = 1;
+	options->timestamp = USUAL_TS;
+	options->mp = USUAL_MP;
+	options->mp_length = MP_LENGTH;
+	options->migrate = -1;
+	return 1;
+}
+
 /* -1 if the options are malformed: they are the kernel's to judge then. */
 static __always_inline int load_options(struct __sk_buff *skb, const struct segment *segment, struct options *options)
 {
 	__u64 length = segment->options_length;
 
+	if (load_usual(skb, segment, options))
+		return 0;
+	__builtin_memset(options, 0, sizeof(*options));
 	options->mp = options->timestamp = options->migrate = -1;
 	if (!bounded(length))
 		return length ? -1 : 0;
 	if (bpf_skb_load_bytes(skb, segment->tcp_offset + sizeof(struct tcphdr), options->old, length))
 		return -1;
-	if (length == OPTIONS_MAX && options->old[6] == TS_KIND && options->old[7] == TS_LENGTH &&
-	    options->old[20] == MP_KIND && options->old[21] == MP_LENGTH) {
-		/* MSS, SACK-permitted, TS, WS, MP, as Linux orders them: no need to walk. */
-		options->timestamp = 6;
-		options->mp = 20;
-		options->mp_length = MP_LENGTH;
-	} else {
-		options->length = length;
-		bpf_loop(OPTIONS_MAX, next_option, options, 0);
-		if (options->at > OPTIONS_MAX)
-			return -1;
-	}
+	options->length = length;
+	bpf_loop(OPTIONS_MAX, next_option, options, 0);
+	if (options->at > OPTIONS_MAX)
+		return -1;
 	__builtin_memcpy(options->new, options->old, sizeof(options->new));
 	return 0;
+}
+
+/* Writes new words over some of the usual options, from a fixed one on, and mends the checksum. */
+static __always_inline int store_words(struct __sk_buff *skb, const struct segment *segment,
+				       const struct options *options, int first, int count)
+{
+	__u64 difference = 0;
+
+	for (int i = first; i < first + count; i++)
+		difference += (__u64)options->new_words[i] + (__u32)~options->old_words[i];
+	difference = (difference >> 32) + (__u32)difference;
+	difference = (__u32)((difference >> 32) + difference);
+	if (bpf_l4_csum_replace(skb, segment->tcp_offset + __builtin_offsetof(struct tcphdr, check), 0, difference, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, segment->tcp_offset + sizeof(struct tcphdr) + 4 * first,
+				   options->new_words + first, 4 * count, 0);
 }
 
 /* Writes options->new over the segment's options and mends the checksum, an offloaded one too. */
@@ -464,10 +513,15 @@ static __always_inline void get(const struct options *options, int at, __u8 *byt
 /* The 25 key bytes between a SYN's two options and a map; in words where the options lie as Linux orders them. */
 static __always_inline void write_key(struct options *options, const struct key *key)
 {
-	if (options->mp == 20 && options->timestamp == 6) {
-		options->new[23] = key->bytes[0];
-		__builtin_memcpy(options->new + 24, key->bytes + 1, MP_KEY_BYTES - 1);
-		__builtin_memcpy(options->new + 8, key->bytes + MP_KEY_BYTES, 8);
+	const __u32 *words = (const __u32 *)key;
+
+	if (options->usual) {
+		options->new_words[2] = words[5];
+		options->new_words[3] = words[6];
+		options->new_words[4] = options->old_words[4];
+		options->new_words[5] = (options->old_words[5] & bpf_htonl(0xffffff00)) | (words[0] & bpf_htonl(0xff));
+		for (int i = 1; i < 5; i++)
+			options->new_words[5 + i] = words[i];
 	} else {
 		put(options, options->mp + 3, key->bytes, MP_KEY_BYTES);
 		put(options, options->timestamp + 2, key->bytes + MP_KEY_BYTES, 8);
@@ -476,14 +530,42 @@ static __always_inline void write_key(struct options *options, const struct key 
 
 static __always_inline void read_key(const struct options *options, struct key *key)
 {
-	if (options->mp == 20 && options->timestamp == 6) {
-		key->bytes[0] = options->old[23];
-		__builtin_memcpy(key->bytes + 1, options->old + 24, MP_KEY_BYTES - 1);
-		__builtin_memcpy(key->bytes + MP_KEY_BYTES, options->old + 8, 8);
+	__u32 *words = (__u32 *)key;
+
+	if (options->usual) {
+		words[0] = options->old_words[5] & bpf_htonl(0xff);
+		for (int i = 1; i < 5; i++)
+			words[i] = options->old_words[5 + i];
+		words[5] = options->old_words[2];
+		words[6] = options->old_words[3];
 	} else {
 		get(options, options->mp + 3, key->bytes, MP_KEY_BYTES);
 		get(options, options->timestamp + 2, key->bytes + MP_KEY_BYTES, 8);
 	}
+}
+
+/* Ones' complement addition, as the checksum has it. */
+static __always_inline __u32 plus(__u32 a, __u32 b)
+{
+	__u64 sum = (__u64)a + b;
+
+	return (__u32)sum + (__u32)(sum >> 32);
+}
+
+/* The usual options with this TSval and a zero TSecr.  The checksum stays right by itself, because what they lose a word
+ * of MP's key gets: the kernel does not look there, and by now we have read it. */
+static __always_inline int hide_times(struct __sk_buff *skb, const struct segment *segment, struct options *options,
+				      __be32 tsval)
+{
+	const __u32 *old = options->old_words;
+	__u32 *new = options->new_words;
+
+	new[2] = tsval;
+	new[3] = 0;
+	new[4] = old[4];
+	new[5] = old[5];
+	new[6] = plus(plus(old[6], ~tsval), plus(old[2], old[3]));
+	return bpf_skb_store_bytes(skb, segment->tcp_offset + sizeof(struct tcphdr) + 8, new + 2, 20, 0);
 }
 
 /* Sends the frame, from its IP header on, to the daemon.  A ring buffer's records have sizes known at load. */
@@ -544,7 +626,9 @@ static __always_inline const struct key_slot *choose_slot(struct settings *now, 
 {
 	__u32 clock = 0;
 
-	if (options->timestamp >= 0)
+	if (options->usual)
+		clock = options->old_words[USUAL_TS / 4 + 1];
+	else if (options->timestamp >= 0)
 		get(options, options->timestamp + 2, (__u8 *)&clock, 4);
 	clock = bpf_ntohl(clock);
 	return &now->slots[now->turn & 1][((clock >> 30) + 3) & 3];
@@ -568,7 +652,7 @@ static __always_inline int is_bare(const struct options *options)
 
 static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, struct segment *segment)
 {
-	struct options options = {};
+	struct options options;
 	struct place *place;
 	struct handshake *handshake;
 	const struct key_slot *slot;
@@ -620,15 +704,25 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	bpf_spin_unlock(&place->lock);
 	if (lost) {
 		/* Plain TCP then, and the peer must see that it is. */
+		if (options.usual) {
+			for (int i = 0; i < MP_LENGTH / 4; i++)
+				options.new_words[USUAL_MP / 4 + i] = NOP_KIND * 0x01010101;
+			store_words(skb, segment, &options, USUAL_MP / 4, MP_LENGTH / 4);
+			return TC_ACT_UNSPEC;
+		}
 		for (int i = 0; i < MP_LENGTH; i++)
 			if (i < options.mp_length)
 				options.new[(options.mp + i) & 63] = NOP_KIND;
 	} else if (bare) {
 		return TC_ACT_UNSPEC;
 	} else {
-		write_key(&options, key);
 		if (fresh)
 			note_key(number);
+		write_key(&options, key);
+		if (options.usual) {
+			store_words(skb, segment, &options, 2, 8);
+			return TC_ACT_UNSPEC;
+		}
 	}
 	store_options(skb, segment, &options);
 	return TC_ACT_UNSPEC;
@@ -760,7 +854,7 @@ static __always_inline void forget_own(const struct tuple *tuple)
 static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settings *now, struct segment *segment)
 {
 	__u32 harmless[2] = { 0, 0 };
-	struct options options = {};
+	struct options options;
 	struct key memory = {}, *peer_key = &memory;
 	int answer = segment->flags & ACK_FLAG, usable, bare, ours;
 
@@ -802,6 +896,10 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 		/* The kernel must see neither as a clock; it does not look at a zero TSecr. */
 		if (!answer)
 			harmless[0] = harmless_tsval(skb, &segment->tuple);
+		if (options.usual) {
+			hide_times(skb, segment, &options, harmless[0]);
+			return TC_ACT_UNSPEC;
+		}
 		put(&options, options.timestamp + 2, (const __u8 *)harmless, 8);
 		store_options(skb, segment, &options);
 	}
