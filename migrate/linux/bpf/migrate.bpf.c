@@ -166,10 +166,10 @@ static __always_inline int mp_length(struct bpf_sock_ops *ops, const struct sett
 	place = place_of(now, &tuple);
 	if (!place || !is_for(place, &tuple))
 		return 0;
-	/* Without the lock: if another takes the place this very moment, tc finds that too, and fills the room with NOPs. */
-	flags = place->handshake.flags;
+	/* If another takes the place this very moment, tc finds that too, and fills the room with NOPs. */
+	flags = whose_of(place).flags;
 	sign = place->handshake.peer_key.bytes[0];
-	if (!(flags & HS_PEER_KEY) || (flags & HS_INITIATOR))
+	if (!(flags & HS_PEER_KEY) || (flags & (HS_INITIATOR | HS_WRITING)))
 		return 0;
 	if (flags & HS_INSECURE)
 		return MP_BARE_LENGTH;
@@ -656,9 +656,10 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	struct place *place;
 	struct handshake *handshake;
 	const struct key_slot *slot;
+	union whose seen, then;
 	__u32 index, number;
 	struct key memory, *key = &memory;
-	int answer = segment->flags & ACK_FLAG, bare, fresh = 0, lost = 0;
+	int answer = segment->flags & ACK_FLAG, bare, ours, fresh = 0, lost = 0;
 
 	if (load_options(skb, segment, &options) || options.mp < 0)
 		return TC_ACT_UNSPEC;
@@ -676,32 +677,40 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	barrier_var(key);	/* or the compiler would take it apart into bytes */
 	*key = slot->public_key;
 	handshake = &place->handshake;
-	bpf_spin_lock(&place->lock);
+	seen = then = whose_of(place);
+	ours = claim(place, seen);
 	if (answer) {
-		lost = !holds(place, &segment->tuple) || handshake->ni + 1 != segment->ack;
-		fresh = !lost && !(handshake->flags & HS_ESTABLISHED) &&
-			(!(handshake->flags & HS_SENT_KEY) || handshake->na != segment->seq);
-		if (fresh) {
-			handshake->na = segment->seq;
-			handshake->flags |= HS_SENT_KEY;
-		}
+		lost = !holds(place, seen, &segment->tuple) || seen.ni + 1 != segment->ack;
+		fresh = !(seen.flags & HS_SENT_KEY) || handshake->na != segment->seq;
+		then.flags |= HS_SENT_KEY;
 	} else {
-		lost = handshake->flags & HS_ESTABLISHED;
-		fresh = !lost && (!holds(place, &segment->tuple) || !(handshake->flags & HS_SENT_KEY) ||
-				  handshake->ni != segment->seq);
-		if (fresh)
-			begin(place, &segment->tuple, segment->seq, HS_INITIATOR | HS_SENT_KEY);
+		lost = !ours;
+		fresh = !holds(place, seen, &segment->tuple) || !(seen.flags & HS_SENT_KEY) || seen.ni != segment->seq;
+		if (fresh) {
+			then.ni = segment->seq;
+			then.flags = HS_INITIATOR | HS_SENT_KEY;
+		}
 	}
-	if (fresh && bare) {
-		handshake->flags |= HS_INSECURE;
-	} else if (fresh) {
-		handshake->key_number = number;
-		handshake->own_key = *key;
+	if (ours && !lost && fresh) {
+		if (answer)
+			handshake->na = segment->seq;
+		else
+			place->tuple = segment->tuple;
+		if (bare) {
+			then.flags |= HS_INSECURE;
+		} else {
+			handshake->key_number = number;
+			handshake->own_key = *key;
+		}
 	} else {
 		/* A retransmission carries the same key. */
 		*key = handshake->own_key;
+		fresh = 0;
+		then = seen;
 	}
-	bpf_spin_unlock(&place->lock);
+	/* A connection's place cannot be claimed: there it stays as it is, if it is still one's. */
+	if (ours ? !hand_back(place, seen, then) : !(seen.flags & HS_ESTABLISHED) || whose_of(place).word != seen.word)
+		lost = 1;
 	if (lost) {
 		/* Plain TCP then, and the peer must see that it is. */
 		if (options.usual) {
@@ -793,20 +802,28 @@ static __always_inline int note_answer(struct settings *now, const struct segmen
 {
 	struct place *place = place_of(now, &segment->tuple);
 	struct handshake *handshake;
-	int ours, insecure;
+	union whose seen, then;
+	int ours, insecure, claimed;
 
 	if (!place)
 		return 0;
 	handshake = &place->handshake;
-	bpf_spin_lock(&place->lock);
-	ours = holds(place, &segment->tuple) && (handshake->flags & HS_SENT_KEY) && handshake->ni + 1 == segment->ack;
-	insecure = handshake->flags & HS_INSECURE;
-	if (ours && !(handshake->flags & HS_ESTABLISHED) && (insecure ? bare : usable)) {
-		handshake->na = segment->seq;
-		handshake->flags |= HS_PEER_KEY;
-		handshake->peer_key = *peer_key;
+	seen = whose_of(place);
+	claimed = claim(place, seen);
+	if (!claimed && !(seen.flags & HS_ESTABLISHED))
+		return 0;
+	ours = holds(place, seen, &segment->tuple) && (seen.flags & HS_SENT_KEY) && seen.ni + 1 == segment->ack;
+	insecure = seen.flags & HS_INSECURE;
+	if (claimed) {
+		then = seen;
+		if (ours && (insecure ? bare : usable)) {
+			then.flags |= HS_PEER_KEY;
+			handshake->na = segment->seq;
+			handshake->peer_key = *peer_key;
+		}
+		if (!hand_back(place, seen, then))
+			return 0;
 	}
-	bpf_spin_unlock(&place->lock);
 	return !ours ? 0 : insecure ? OURS_INSECURE : OURS_SECURE;
 }
 
@@ -815,22 +832,23 @@ static __always_inline void note_request(struct settings *now, const struct segm
 {
 	__u32 index = index_of(now, &segment->tuple);
 	struct place *place = bpf_map_lookup_elem(&places, &index);
-	struct handshake *handshake;
+	union whose seen, then;
 
 	if (!place)
 		return;
 	/* Of a connection that lives the kernel will refuse a second handshake: it keeps what the first has settled. */
 	if (!lives(place, &segment->tuple))
 		vacate(place, index);
-	handshake = &place->handshake;
-	bpf_spin_lock(&place->lock);
-	if (!(handshake->flags & HS_ESTABLISHED)) {
-		if (!holds(place, &segment->tuple) || handshake->ni != segment->seq ||
-		    !(handshake->flags & HS_PEER_KEY))
-			begin(place, &segment->tuple, segment->seq, bare ? HS_PEER_KEY | HS_INSECURE : HS_PEER_KEY);
-		handshake->peer_key = *peer_key;
+	seen = then = whose_of(place);
+	if (!claim(place, seen))
+		return;
+	if (!holds(place, seen, &segment->tuple) || seen.ni != segment->seq || !(seen.flags & HS_PEER_KEY)) {
+		place->tuple = segment->tuple;
+		then.ni = segment->seq;
+		then.flags = bare ? HS_PEER_KEY | HS_INSECURE : HS_PEER_KEY;
 	}
-	bpf_spin_unlock(&place->lock);
+	place->handshake.peer_key = *peer_key;
+	hand_back(place, seen, then);
 }
 
 static __always_inline void forget_left(const struct settings *now, const struct tuple *tuple)
