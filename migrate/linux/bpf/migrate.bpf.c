@@ -176,6 +176,20 @@ static __always_inline int mp_length(struct bpf_sock_ops *ops, const struct sett
 	return sign == 2 || sign == 3 ? MP_LENGTH : 0;
 }
 
+static __always_inline void connecting(struct bpf_sock_ops *ops)
+{
+	struct settings *now = get_settings();
+	struct tuple tuple;
+	struct place *place;
+
+	if (!now)
+		return;
+	tuple_of_socket(ops, &tuple);
+	place = place_of(now, &tuple);
+	if (place)
+		fetch(place);
+}
+
 static __always_inline void established(struct bpf_sock_ops *ops)
 {
 	struct settings *now = get_settings();
@@ -223,6 +237,8 @@ int negotiate(struct bpf_sock_ops *ops)
 
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		connecting(ops);
+		/* fall through */
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
 		bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 		break;
@@ -773,9 +789,11 @@ static __always_inline __u32 harmless_tsval(struct __sk_buff *skb, const struct 
 
 	if (!sk)
 		return 0;
-	waiting = (struct tcp_timewait_sock *)bpf_skc_to_tcp_timewait_sock(sk);
-	if (waiting)
-		tsval = waiting->tw_ts_recent;
+	if (sk->state == BPF_TCP_TIME_WAIT) {
+		waiting = (struct tcp_timewait_sock *)bpf_skc_to_tcp_timewait_sock(sk);
+		if (waiting)
+			tsval = waiting->tw_ts_recent;
+	}
 	bpf_sk_release(sk);
 	return bpf_htonl(tsval);
 }
@@ -827,15 +845,11 @@ static __always_inline int note_answer(struct settings *now, const struct segmen
 	return !ours ? 0 : insecure ? OURS_INSECURE : OURS_SECURE;
 }
 
-static __always_inline void note_request(struct settings *now, const struct segment *segment, int bare,
+static __always_inline void note_request(struct place *place, __u32 index, const struct segment *segment, int bare,
 					 const struct key *peer_key)
 {
-	__u32 index = index_of(now, &segment->tuple);
-	struct place *place = bpf_map_lookup_elem(&places, &index);
 	union whose seen, then;
 
-	if (!place)
-		return;
 	/* Of a connection that lives the kernel will refuse a second handshake: it keeps what the first has settled. */
 	if (!lives(place, &segment->tuple))
 		vacate(place, index);
@@ -875,6 +889,8 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 	struct options options;
 	struct key memory = {}, *peer_key = &memory;
 	int answer = segment->flags & ACK_FLAG, usable, bare, ours;
+	struct place *place;
+	__u32 index;
 
 	if (load_options(skb, segment, &options))
 		return TC_ACT_UNSPEC;
@@ -908,12 +924,17 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 			forget_left(now, &segment->tuple);
 		if (!usable && !bare)
 			return TC_ACT_UNSPEC;
-		note_request(now, segment, bare, peer_key);
-	}
-	if (options.timestamp >= 0 && !bare) {
-		/* The kernel must see neither as a clock; it does not look at a zero TSecr. */
-		if (!answer)
+		index = index_of(now, &segment->tuple);
+		place = bpf_map_lookup_elem(&places, &index);
+		if (place)
+			fetch(place);
+		if (!bare)
 			harmless[0] = harmless_tsval(skb, &segment->tuple);
+		if (place)
+			note_request(place, index, segment, bare, peer_key);
+	}
+	/* The kernel must see neither as a clock; it does not look at a zero TSecr. */
+	if (options.timestamp >= 0 && !bare) {
 		if (options.usual) {
 			hide_times(skb, segment, &options, harmless[0]);
 			return TC_ACT_UNSPEC;

@@ -28,7 +28,7 @@ union whose {
 };
 
 struct place {
-	__u32 unused;			/* `whose` is to be a word of its own */
+	__u32 unused;			/* `whose` is to be a word of its own; see fetch() */
 	struct tuple tuple;
 	struct handshake handshake;	/* of flags 0: free */
 	__u8 pad[16];			/* two lines of the cache, and no more */
@@ -85,6 +85,14 @@ static __always_inline struct place *place_of(const struct settings *now, const 
 	__u32 index = index_of(now, tuple);
 
 	return bpf_map_lookup_elem(&places, &index);
+}
+
+/* A place is in no cache when its handshake begins, and comes from far.  Who asks for it some time before he needs it
+ * need not wait then: a store is not waited for.  Nobody reads what is stored. */
+static __always_inline void fetch(struct place *place)
+{
+	*(volatile __u32 *)&place->unused = 0;
+	*(volatile __u32 *)place->pad = 0;
 }
 
 static __always_inline int is_for(const struct place *place, const struct tuple *tuple)
