@@ -725,7 +725,7 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 		then = seen;
 	}
 	/* A connection's place cannot be claimed: there it stays as it is, if it is still one's. */
-	if (ours ? !hand_back(place, seen, then) : !(seen.flags & HS_ESTABLISHED) || whose_of(place).word != seen.word)
+	if (ours ? !hand_back(place, seen, then) : !(seen.flags & HS_ESTABLISHED) || handshake->whose != seen.word)
 		lost = 1;
 	if (lost) {
 		/* Plain TCP then, and the peer must see that it is. */

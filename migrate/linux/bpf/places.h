@@ -129,7 +129,7 @@ static __always_inline union whose whose_of(const struct place *place)
 {
 	union whose seen;
 
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 4; i++) {
 		seen.word = *(const volatile __u64 *)&place->handshake.whose;
 		if (!(seen.flags & HS_WRITING))
 			break;
