@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import errno
+import mmap
 import os
 import re
 from collections.abc import Callable, Collection, Iterator
@@ -22,7 +23,6 @@ BPF_TRACE_ITER = 28
 BPF_TCX_INGRESS, BPF_TCX_EGRESS = 46, 47
 BPF_F_ALLOW_MULTI = 2
 BPF_ANY = 0
-BPF_F_LOCK = 4
 
 
 class BpfError(OSError):
@@ -88,7 +88,7 @@ def _load() -> ctypes.CDLL:
         ("bpf_link_detach", ctypes.c_int, [ctypes.c_int]),
         ("bpf_prog_test_run_opts", ctypes.c_int, [ctypes.c_int, ctypes.c_void_p]),
         ("bpf_iter_create", ctypes.c_int, [ctypes.c_int]),
-        ("bpf_map_lookup_elem_flags", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint64]),
+        ("bpf_map_lookup_elem", ctypes.c_int, [ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]),
         (
             "bpf_map_lookup_batch",
             ctypes.c_int,
@@ -150,24 +150,32 @@ def reason(said: str) -> str:
 
 
 class Map:
-    """A BPF map as a mapping from key bytes to value bytes.  `locked`: under the lock that the value has in itself."""
+    """A BPF map as a mapping from key bytes to value bytes."""
 
     def __init__(self, fd: int, key_size: int, value_size: int) -> None:
         self.fd, self.key_size, self.value_size = fd, key_size, value_size
         self._room = ctypes.create_string_buffer(value_size)
         self._next = ctypes.create_string_buffer(key_size)
 
-    def get(self, key: bytes, locked: bool = False) -> bytes | None:
-        if library().bpf_map_lookup_elem_flags(self.fd, key, self._room, BPF_F_LOCK if locked else BPF_ANY):
+    def get(self, key: bytes) -> bytes | None:
+        if library().bpf_map_lookup_elem(self.fd, key, self._room):
             return None
         return self._room.raw
 
-    def set(self, key: bytes, value: bytes, locked: bool = False) -> None:
+    def set(self, key: bytes, value: bytes) -> None:
         if (len(key), len(value)) != (self.key_size, self.value_size):
             raise ValueError(f"a key of {len(key)} and a value of {len(value)} bytes do not fit this map")
-        result = library().bpf_map_update_elem(self.fd, key, value, BPF_F_LOCK if locked else BPF_ANY)
+        result = library().bpf_map_update_elem(self.fd, key, value, BPF_ANY)
         if result:
             raise _fail("cannot write a BPF map entry", result)
+
+    def set_word(self, offset: int, value: int) -> None:
+        """Writes 8 bytes in one step, where an array that can be mapped has them; `offset` from its first value on."""
+        start = offset - offset % mmap.ALLOCATIONGRANULARITY
+        with mmap.mmap(self.fd, mmap.ALLOCATIONGRANULARITY, offset=start) as memory:
+            word = ctypes.c_uint64.from_buffer(memory, offset - start)
+            word.value = value
+            del word  # or the memory could not be given back
 
     def delete(self, key: bytes) -> bool:
         return not library().bpf_map_delete_elem(self.fd, key)

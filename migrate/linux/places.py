@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from migrate.linux.libbpf import Map
 from migrate.linux.maps import HANDSHAKE, HS_ESTABLISHED, PLACE_BITS, PLACE_WORDS, SEED_WORDS, TUPLE
 
+# A place changes hands when its word `whose` is written, and its value is read without a lock.
 PLACE = struct.Struct(f"=4x{TUPLE.size}s{HANDSHAKE.size}s16x")
+WHOSE_AT = 4 + TUPLE.size
 OCCUPIED = struct.Struct(f"={PLACE_WORDS}Q")
 
 _STRETCH = struct.Struct("=32Q")
@@ -70,10 +72,14 @@ class Places:
         index = index_of(pair, self._seed)
         found = self._read(index)
         if found and found[0] == pair:
-            self._places.set(index.to_bytes(4, "little"), bytes(PLACE.size), locked=True)
+            self._places.set_word(index * PLACE.size + WHOSE_AT, 0)
 
     def _read(self, index: int) -> tuple[bytes, bytes] | None:
-        raw = self._places.get(index.to_bytes(4, "little"), locked=True)
-        assert raw is not None
-        pair, handshake = PLACE.unpack(raw)
-        return (pair, handshake) if taken(raw) else None
+        key = index.to_bytes(4, "little")
+        raw = self._places.get(key)
+        while raw is not None and taken(raw):
+            again = self._places.get(key)
+            if again == raw:  # what is there while a connection lives does not change: so it is of one
+                return PLACE.unpack(raw)
+            raw = again
+        return None

@@ -27,10 +27,10 @@ class Table:
         self.searched = 0
         self._empty = empty
 
-    def get(self, key: bytes, locked: bool = False) -> bytes | None:
+    def get(self, key: bytes) -> bytes | None:
         return self.values.get(key, self._empty)
 
-    def set(self, key: bytes, value: bytes, locked: bool = False) -> None:
+    def set(self, key: bytes, value: bytes) -> None:
         self.values[key] = value
 
     def delete(self, key: bytes) -> bool:

@@ -14,10 +14,10 @@ class Entries(libbpf.Map):
         super().__init__(-1, 4, 4)
         self.entries = entries
 
-    def get(self, key: bytes, locked: bool = False) -> bytes | None:
+    def get(self, key: bytes) -> bytes | None:
         return self.entries.get(key)
 
-    def set(self, key: bytes, value: bytes, locked: bool = False) -> None:
+    def set(self, key: bytes, value: bytes) -> None:
         self.entries[key] = value
 
     def __iter__(self):  # type: ignore[no-untyped-def]

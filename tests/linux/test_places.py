@@ -19,6 +19,7 @@ from migrate.linux.maps import (
     HANDSHAKE,
     HS_PEER_KEY,
     HS_SENT_KEY,
+    HS_WRITING,
     KEY_SLOTS,
     PLACE_BITS,
     SEED_WORDS,
@@ -78,6 +79,9 @@ class Programs:
         counters = self._object.map("counters", 4, COUNTERS.size * libbpf.processors())
         self.switchboard = Switchboard(settings, counters, self._object.map("watches", TUPLE.size, WATCH.size))
         self.switchboard.write(replace(self.switchboard.read(), slots=((1, OUR_KEY),) * KEY_SLOTS))
+
+    def places(self) -> libbpf.Map:
+        return self._object.map("places", 4, PLACE.size)
 
     def run(self, name: str, segment: Segment) -> Segment:
         """The segment as the program leaves it, with a right checksum."""
@@ -151,6 +155,51 @@ def test_an_answer_to_another_syn_of_the_same_address_pair_carries_no_key() -> N
         programs.run("ether_in", from_peer(pair).segment(SYN, 1000, options=options_with(KEYS[0])))
         answer = pair.segment(SYN | ACK, 7, 5001, options=options_with(bytes(25)))
         assert key_in(programs.run("ether_out", answer)) is None
+
+
+@in_sandbox
+def test_who_finds_a_place_being_written_leaves_it_alone_and_is_plain_tcp() -> None:
+    programs = Programs()
+    table, seed = programs.places(), programs.switchboard.read().seed
+    for version in lab.VERSIONS:
+        pair, other, _ = pairs(version, seed)
+        index = place_of(pair, seed)
+        for owner in (pair, other):
+            for flags in (0, HS_PEER_KEY):
+                written = PLACE.pack(
+                    pack_tuple(owner), HANDSHAKE.pack(1000, flags | HS_WRITING, 7, 3, KEYS[0], KEYS[1])
+                )
+                for name, segment in (
+                    ("ether_out", pair.segment(SYN, 1000, options=options_with(bytes(25)))),
+                    ("ether_out", pair.segment(SYN | ACK, 7, 1001, options=options_with(bytes(25)))),
+                    ("ether_in", from_peer(pair).segment(SYN, 1000, options=options_with(KEYS[0]))),
+                    ("ether_in", from_peer(pair).segment(SYN | ACK, 7, 1001, options=options_with(KEYS[0]))),
+                ):
+                    table.set(index, written)
+                    left = programs.run(name, segment)
+                    assert table.get(index) == written
+                    if name == "ether_out":
+                        assert left.options == segment.options[:20] + bytes([NOP]) * 20, "its own clock, and no MP"
+        table.set(index, bytes(PLACE.size))
+        assert key_in(programs.run("ether_out", pair.segment(SYN, 1000, options=options_with(bytes(25))))) == OUR_KEY
+
+
+@in_sandbox
+def test_the_daemon_empties_a_place_in_one_step_and_only_that_of_the_pair_it_means() -> None:
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        told = Told(place.daemons["two"])
+        number = lab.connect(client, server, 4)
+        pair = FourTuple(lab.ip("10.0.0.2"), 9000, lab.ip("10.0.0.1"), client("names", number)[1])
+        key = place_of(pair, told.seed)
+        before = told.raw.get(key)
+        assert before is not None
+        told.places.remove(pack_tuple(told.rival(pair)))
+        assert told.where(pair) == ["place"]
+        told.places.remove(pack_tuple(pair))
+        assert told.where(pair) == []
+        at = PLACE.size - 16 - HANDSHAKE.size
+        assert told.raw.get(key) == before[:at] + bytes(8) + before[at + 8 :]
 
 
 def places(host: Host) -> libbpf.Map:
@@ -234,6 +283,7 @@ class Told:
         self.seed = seed_in(self._map("settings", 4, SETTINGS.size))
         self.places = Places(self._map("places", 4, PLACE.size), self._map("occupied", 4, OCCUPIED.size), self.seed)
         self.table = self._map("connections", TUPLE.size, HANDSHAKE.size)
+        self.raw = self._map("places", 4, PLACE.size)
 
     def _map(self, name: str, key_size: int, value_size: int) -> libbpf.Map:
         fd = libbpf.open_pin(self._pins / name)

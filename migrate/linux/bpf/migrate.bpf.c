@@ -166,14 +166,28 @@ static __always_inline int mp_length(struct bpf_sock_ops *ops, const struct sett
 	place = place_of(now, &tuple);
 	if (!place || !is_for(place, &tuple))
 		return 0;
-	/* Without the lock: if another takes the place this very moment, tc finds that too, and fills the room with NOPs. */
-	flags = place->handshake.flags;
+	/* If another takes the place this very moment, tc finds that too, and fills the room with NOPs. */
+	flags = whose_of(place).flags;
 	sign = place->handshake.peer_key.bytes[0];
-	if (!(flags & HS_PEER_KEY) || (flags & HS_INITIATOR))
+	if (!(flags & HS_PEER_KEY) || (flags & (HS_INITIATOR | HS_WRITING)))
 		return 0;
 	if (flags & HS_INSECURE)
 		return MP_BARE_LENGTH;
 	return sign == 2 || sign == 3 ? MP_LENGTH : 0;
+}
+
+static __always_inline void connecting(struct bpf_sock_ops *ops)
+{
+	struct settings *now = get_settings();
+	struct tuple tuple;
+	struct place *place;
+
+	if (!now)
+		return;
+	tuple_of_socket(ops, &tuple);
+	place = place_of(now, &tuple);
+	if (place)
+		fetch(place);
 }
 
 static __always_inline void established(struct bpf_sock_ops *ops)
@@ -197,17 +211,34 @@ static __always_inline void established(struct bpf_sock_ops *ops)
 	bpf_sock_ops_cb_flags_set(ops, keep);
 }
 
+/* Only where room has been made, and as much as that.  The key comes later: syn_out(). */
+static __always_inline void write_mp(struct bpf_sock_ops *ops)
+{
+	__u32 words[MP_LENGTH / 4] = {};
+	__u8 *option = (__u8 *)words;
+
+	barrier_var(option);	/* or the compiler would prepare it at every call, whatever that is about */
+	option[0] = MP_KIND;
+	option[1] = MP_LENGTH;
+	option[2] = CURVE_P192;
+	if (bpf_store_hdr_opt(ops, option, MP_LENGTH, 0) != -ENOSPC)
+		return;
+	option[1] = MP_BARE_LENGTH;
+	option[2] = CURVE_INSECURE;
+	bpf_store_hdr_opt(ops, option, MP_BARE_LENGTH, 0);
+}
+
 SEC("sockops")
 int negotiate(struct bpf_sock_ops *ops)
 {
 	struct settings *now;
-	__u8 option[MP_LENGTH] = { MP_KIND, MP_LENGTH, CURVE_P192 };
-	__u8 bare[MP_BARE_LENGTH] = { MP_KIND, MP_BARE_LENGTH, CURVE_INSECURE };
 	struct tuple tuple;
 	int length;
 
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		connecting(ops);
+		/* fall through */
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
 		bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
 		break;
@@ -222,9 +253,8 @@ int negotiate(struct bpf_sock_ops *ops)
 			bpf_reserve_hdr_opt(ops, length, 0);
 		break;
 	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
-		/* Only where room has been made, and as much as that. */
-		if ((ops->skb_tcp_flags & SYN_FLAG) && bpf_store_hdr_opt(ops, option, sizeof(option), 0) == -ENOSPC)
-			bpf_store_hdr_opt(ops, bare, sizeof(bare), 0);
+		if (ops->skb_tcp_flags & SYN_FLAG)
+			write_mp(ops);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
@@ -264,27 +294,39 @@ static __always_inline __u8 flags_of(const struct tcphdr *tcp)
 	return ((const __u8 *)tcp)[13];
 }
 
-/* Most segments are of no interest: none that open or reset a connection, while no address pair is watched. */
-static __always_inline int passes(const struct settings *now, const struct tcphdr *tcp)
-{
-	return !now->watching && !(flags_of(tcp) & (SYN_FLAG | RST_FLAG));
-}
-
-/* Fills in `segment` from a frame whose IP header begins at l2; 0 if it is no TCP segment, or of no interest. */
-static __always_inline int parse(struct __sk_buff *skb, __u32 l2, int ingress, const struct settings *now,
-				 struct segment *segment)
+/*
+ * Most segments are of no interest: none that open or reset a connection, while no address pair is watched.  They pass
+ * by their TCP flags, before anything else is looked at: where that byte is something else, because the frame has
+ * another protocol, IP options or a fragment in it, it passes in any case.
+ */
+static __always_inline int passes(struct __sk_buff *skb, __u32 l2, const struct settings *now)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	const struct tcphdr *tcp;
+
+	if (now->watching)
+		return 0;
+	tcp = data + l2 + (skb->protocol == bpf_htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	return (void *)(tcp + 1) <= end && !(flags_of(tcp) & (SYN_FLAG | RST_FLAG));
+}
+
+/* Fills in `segment` from a frame whose IP header begins at l2; 0 if it is no TCP segment. */
+static __always_inline int parse(struct __sk_buff *skb, __u32 l2, int ingress, struct segment *segment)
+{
+	void *data, *end;
 	__be32 *source = ingress ? segment->tuple.remote : segment->tuple.local;
 	__be32 *destination = ingress ? segment->tuple.local : segment->tuple.remote;
 	struct tcphdr *tcp;
 
+	barrier_var(skb);	/* or the compiler would take half of a pointer from what has been read before */
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = data + l2;
 
 		tcp = (struct tcphdr *)(ip + 1);
 		if ((void *)(tcp + 1) > end || ip->protocol != IPPROTO_TCP || ip->ihl != 5 ||
-		    (ip->frag_off & bpf_htons(0x1fff)) || passes(now, tcp))
+		    (ip->frag_off & bpf_htons(0x1fff)))
 			return 0;
 		map_v4(source, ip->saddr);
 		map_v4(destination, ip->daddr);
@@ -293,7 +335,7 @@ static __always_inline int parse(struct __sk_buff *skb, __u32 l2, int ingress, c
 		struct ipv6hdr *ip = data + l2;
 
 		tcp = (struct tcphdr *)(ip + 1);
-		if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP || passes(now, tcp))
+		if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP)
 			return 0;
 		__builtin_memcpy(source, &ip->saddr, 16);
 		__builtin_memcpy(destination, &ip->daddr, 16);
@@ -330,11 +372,22 @@ static __always_inline int readable(struct __sk_buff *skb, __u32 l2)
 
 /* A SYN's options, before and after.  24 bytes of slack take the place of a bound on each index. */
 struct options {
-	__u8 old[64];
-	__u8 new[64];
+	union {
+		__u8 old[64];
+		__u32 old_words[16];
+	};
+	union {
+		__u8 new[64];
+		__u32 new_words[16];
+	};
 	__u32 at, length;
 	int mp, mp_length, timestamp, migrate, migrate_length;	/* offsets, -1 if absent */
+	int usual;	/* MSS, SACK-permitted, TS, NOP, WS, MP with a key, as Linux orders them */
 };
+
+/* Where the usual ones lie. */
+#define USUAL_TS 6
+#define USUAL_MP 20
 
 /* One step over the options, for bpf_loop: as a loop the verifier would walk through every layout. */
 static long next_option(__u32 step, void *context)
@@ -384,30 +437,68 @@ static long next_option(__u32 step, void *context)
 		fits_;					\
 	})
 
+/* Reads the options where they are as nearly all are, in words and without walking; 0 if they are not. */
+static __always_inline int load_usual(struct __sk_buff *skb, const struct segment *segment, struct options *options)
+{
+	__u32 offset = segment->tcp_offset;
+	const __u32 *words;
+	void *end;
+
+	if (segment->options_length != OPTIONS_MAX)
+		return 0;
+	barrier_var(offset);	/* the verifier wants a bound, */
+	barrier_var(skb);	/* and see parse() */
+	words = (void *)(long)skb->data + (offset & 63) + sizeof(struct tcphdr);
+	end = (void *)(long)skb->data_end;
+	if ((void *)(words + OPTIONS_MAX / 4) > end ||
+	    (words[1] & bpf_htonl(0xffff)) != bpf_htonl(TS_KIND << 8 | TS_LENGTH) ||
+	    (words[5] & bpf_htonl(0xffff0000)) != bpf_htonl(MP_KIND << 24 | MP_LENGTH << 16))
+		return 0;
+	for (int i = 0; i < OPTIONS_MAX / 4; i++)
+		options->old_words[i] = words[i];
+	options->usual = 1;
+	options->timestamp = USUAL_TS;
+	options->mp = USUAL_MP;
+	options->mp_length = MP_LENGTH;
+	options->migrate = -1;
+	return 1;
+}
+
 /* -1 if the options are malformed: they are the kernel's to judge then. */
 static __always_inline int load_options(struct __sk_buff *skb, const struct segment *segment, struct options *options)
 {
 	__u64 length = segment->options_length;
 
+	if (load_usual(skb, segment, options))
+		return 0;
+	__builtin_memset(options, 0, sizeof(*options));
 	options->mp = options->timestamp = options->migrate = -1;
 	if (!bounded(length))
 		return length ? -1 : 0;
 	if (bpf_skb_load_bytes(skb, segment->tcp_offset + sizeof(struct tcphdr), options->old, length))
 		return -1;
-	if (length == OPTIONS_MAX && options->old[6] == TS_KIND && options->old[7] == TS_LENGTH &&
-	    options->old[20] == MP_KIND && options->old[21] == MP_LENGTH) {
-		/* MSS, SACK-permitted, TS, WS, MP, as Linux orders them: no need to walk. */
-		options->timestamp = 6;
-		options->mp = 20;
-		options->mp_length = MP_LENGTH;
-	} else {
-		options->length = length;
-		bpf_loop(OPTIONS_MAX, next_option, options, 0);
-		if (options->at > OPTIONS_MAX)
-			return -1;
-	}
+	options->length = length;
+	bpf_loop(OPTIONS_MAX, next_option, options, 0);
+	if (options->at > OPTIONS_MAX)
+		return -1;
 	__builtin_memcpy(options->new, options->old, sizeof(options->new));
 	return 0;
+}
+
+/* Writes new words over some of the usual options, from a fixed one on, and mends the checksum. */
+static __always_inline int store_words(struct __sk_buff *skb, const struct segment *segment,
+				       const struct options *options, int first, int count)
+{
+	__u64 difference = 0;
+
+	for (int i = first; i < first + count; i++)
+		difference += (__u64)options->new_words[i] + (__u32)~options->old_words[i];
+	difference = (difference >> 32) + (__u32)difference;
+	difference = (__u32)((difference >> 32) + difference);
+	if (bpf_l4_csum_replace(skb, segment->tcp_offset + __builtin_offsetof(struct tcphdr, check), 0, difference, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, segment->tcp_offset + sizeof(struct tcphdr) + 4 * first,
+				   options->new_words + first, 4 * count, 0);
 }
 
 /* Writes options->new over the segment's options and mends the checksum, an offloaded one too. */
@@ -438,10 +529,15 @@ static __always_inline void get(const struct options *options, int at, __u8 *byt
 /* The 25 key bytes between a SYN's two options and a map; in words where the options lie as Linux orders them. */
 static __always_inline void write_key(struct options *options, const struct key *key)
 {
-	if (options->mp == 20 && options->timestamp == 6) {
-		options->new[23] = key->bytes[0];
-		__builtin_memcpy(options->new + 24, key->bytes + 1, MP_KEY_BYTES - 1);
-		__builtin_memcpy(options->new + 8, key->bytes + MP_KEY_BYTES, 8);
+	const __u32 *words = (const __u32 *)key;
+
+	if (options->usual) {
+		options->new_words[2] = words[5];
+		options->new_words[3] = words[6];
+		options->new_words[4] = options->old_words[4];
+		options->new_words[5] = (options->old_words[5] & bpf_htonl(0xffffff00)) | (words[0] & bpf_htonl(0xff));
+		for (int i = 1; i < 5; i++)
+			options->new_words[5 + i] = words[i];
 	} else {
 		put(options, options->mp + 3, key->bytes, MP_KEY_BYTES);
 		put(options, options->timestamp + 2, key->bytes + MP_KEY_BYTES, 8);
@@ -450,14 +546,42 @@ static __always_inline void write_key(struct options *options, const struct key 
 
 static __always_inline void read_key(const struct options *options, struct key *key)
 {
-	if (options->mp == 20 && options->timestamp == 6) {
-		key->bytes[0] = options->old[23];
-		__builtin_memcpy(key->bytes + 1, options->old + 24, MP_KEY_BYTES - 1);
-		__builtin_memcpy(key->bytes + MP_KEY_BYTES, options->old + 8, 8);
+	__u32 *words = (__u32 *)key;
+
+	if (options->usual) {
+		words[0] = options->old_words[5] & bpf_htonl(0xff);
+		for (int i = 1; i < 5; i++)
+			words[i] = options->old_words[5 + i];
+		words[5] = options->old_words[2];
+		words[6] = options->old_words[3];
 	} else {
 		get(options, options->mp + 3, key->bytes, MP_KEY_BYTES);
 		get(options, options->timestamp + 2, key->bytes + MP_KEY_BYTES, 8);
 	}
+}
+
+/* Ones' complement addition, as the checksum has it. */
+static __always_inline __u32 plus(__u32 a, __u32 b)
+{
+	__u64 sum = (__u64)a + b;
+
+	return (__u32)sum + (__u32)(sum >> 32);
+}
+
+/* The usual options with this TSval and a zero TSecr.  The checksum stays right by itself, because what they lose a word
+ * of MP's key gets: the kernel does not look there, and by now we have read it. */
+static __always_inline int hide_times(struct __sk_buff *skb, const struct segment *segment, struct options *options,
+				      __be32 tsval)
+{
+	const __u32 *old = options->old_words;
+	__u32 *new = options->new_words;
+
+	new[2] = tsval;
+	new[3] = 0;
+	new[4] = old[4];
+	new[5] = old[5];
+	new[6] = plus(plus(old[6], ~tsval), plus(old[2], old[3]));
+	return bpf_skb_store_bytes(skb, segment->tcp_offset + sizeof(struct tcphdr) + 8, new + 2, 20, 0);
 }
 
 /* Sends the frame, from its IP header on, to the daemon.  A ring buffer's records have sizes known at load. */
@@ -518,7 +642,9 @@ static __always_inline const struct key_slot *choose_slot(struct settings *now, 
 {
 	__u32 clock = 0;
 
-	if (options->timestamp >= 0)
+	if (options->usual)
+		clock = options->old_words[USUAL_TS / 4 + 1];
+	else if (options->timestamp >= 0)
 		get(options, options->timestamp + 2, (__u8 *)&clock, 4);
 	clock = bpf_ntohl(clock);
 	return &now->slots[now->turn & 1][((clock >> 30) + 3) & 3];
@@ -542,13 +668,14 @@ static __always_inline int is_bare(const struct options *options)
 
 static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, struct segment *segment)
 {
-	struct options options = {};
+	struct options options;
 	struct place *place;
 	struct handshake *handshake;
 	const struct key_slot *slot;
+	union whose seen, then;
 	__u32 index, number;
 	struct key memory, *key = &memory;
-	int answer = segment->flags & ACK_FLAG, bare, fresh = 0, lost = 0;
+	int answer = segment->flags & ACK_FLAG, bare, ours, fresh = 0, lost = 0;
 
 	if (load_options(skb, segment, &options) || options.mp < 0)
 		return TC_ACT_UNSPEC;
@@ -566,43 +693,61 @@ static __always_inline int syn_out(struct __sk_buff *skb, struct settings *now, 
 	barrier_var(key);	/* or the compiler would take it apart into bytes */
 	*key = slot->public_key;
 	handshake = &place->handshake;
-	bpf_spin_lock(&place->lock);
+	seen = then = whose_of(place);
+	ours = claim(place, seen);
 	if (answer) {
-		lost = !holds(place, &segment->tuple) || handshake->ni + 1 != segment->ack;
-		fresh = !lost && !(handshake->flags & HS_ESTABLISHED) &&
-			(!(handshake->flags & HS_SENT_KEY) || handshake->na != segment->seq);
-		if (fresh) {
-			handshake->na = segment->seq;
-			handshake->flags |= HS_SENT_KEY;
-		}
+		lost = !holds(place, seen, &segment->tuple) || seen.ni + 1 != segment->ack;
+		fresh = !(seen.flags & HS_SENT_KEY) || handshake->na != segment->seq;
+		then.flags |= HS_SENT_KEY;
 	} else {
-		lost = handshake->flags & HS_ESTABLISHED;
-		fresh = !lost && (!holds(place, &segment->tuple) || !(handshake->flags & HS_SENT_KEY) ||
-				  handshake->ni != segment->seq);
-		if (fresh)
-			begin(place, &segment->tuple, segment->seq, HS_INITIATOR | HS_SENT_KEY);
+		lost = !ours;
+		fresh = !holds(place, seen, &segment->tuple) || !(seen.flags & HS_SENT_KEY) || seen.ni != segment->seq;
+		if (fresh) {
+			then.ni = segment->seq;
+			then.flags = HS_INITIATOR | HS_SENT_KEY;
+		}
 	}
-	if (fresh && bare) {
-		handshake->flags |= HS_INSECURE;
-	} else if (fresh) {
-		handshake->key_number = number;
-		handshake->own_key = *key;
+	if (ours && !lost && fresh) {
+		if (answer)
+			handshake->na = segment->seq;
+		else
+			place->tuple = segment->tuple;
+		if (bare) {
+			then.flags |= HS_INSECURE;
+		} else {
+			handshake->key_number = number;
+			handshake->own_key = *key;
+		}
 	} else {
 		/* A retransmission carries the same key. */
 		*key = handshake->own_key;
+		fresh = 0;
+		then = seen;
 	}
-	bpf_spin_unlock(&place->lock);
+	/* A connection's place cannot be claimed: there it stays as it is, if it is still one's. */
+	if (ours ? !hand_back(place, seen, then) : !(seen.flags & HS_ESTABLISHED) || handshake->whose != seen.word)
+		lost = 1;
 	if (lost) {
 		/* Plain TCP then, and the peer must see that it is. */
+		if (options.usual) {
+			for (int i = 0; i < MP_LENGTH / 4; i++)
+				options.new_words[USUAL_MP / 4 + i] = NOP_KIND * 0x01010101;
+			store_words(skb, segment, &options, USUAL_MP / 4, MP_LENGTH / 4);
+			return TC_ACT_UNSPEC;
+		}
 		for (int i = 0; i < MP_LENGTH; i++)
 			if (i < options.mp_length)
 				options.new[(options.mp + i) & 63] = NOP_KIND;
 	} else if (bare) {
 		return TC_ACT_UNSPEC;
 	} else {
-		write_key(&options, key);
 		if (fresh)
 			note_key(number);
+		write_key(&options, key);
+		if (options.usual) {
+			store_words(skb, segment, &options, 2, 8);
+			return TC_ACT_UNSPEC;
+		}
 	}
 	store_options(skb, segment, &options);
 	return TC_ACT_UNSPEC;
@@ -644,9 +789,11 @@ static __always_inline __u32 harmless_tsval(struct __sk_buff *skb, const struct 
 
 	if (!sk)
 		return 0;
-	waiting = (struct tcp_timewait_sock *)bpf_skc_to_tcp_timewait_sock(sk);
-	if (waiting)
-		tsval = waiting->tw_ts_recent;
+	if (sk->state == BPF_TCP_TIME_WAIT) {
+		waiting = (struct tcp_timewait_sock *)bpf_skc_to_tcp_timewait_sock(sk);
+		if (waiting)
+			tsval = waiting->tw_ts_recent;
+	}
 	bpf_sk_release(sk);
 	return bpf_htonl(tsval);
 }
@@ -673,44 +820,49 @@ static __always_inline int note_answer(struct settings *now, const struct segmen
 {
 	struct place *place = place_of(now, &segment->tuple);
 	struct handshake *handshake;
-	int ours, insecure;
+	union whose seen, then;
+	int ours, insecure, claimed;
 
 	if (!place)
 		return 0;
 	handshake = &place->handshake;
-	bpf_spin_lock(&place->lock);
-	ours = holds(place, &segment->tuple) && (handshake->flags & HS_SENT_KEY) && handshake->ni + 1 == segment->ack;
-	insecure = handshake->flags & HS_INSECURE;
-	if (ours && !(handshake->flags & HS_ESTABLISHED) && (insecure ? bare : usable)) {
-		handshake->na = segment->seq;
-		handshake->flags |= HS_PEER_KEY;
-		handshake->peer_key = *peer_key;
+	seen = whose_of(place);
+	claimed = claim(place, seen);
+	if (!claimed && !(seen.flags & HS_ESTABLISHED))
+		return 0;
+	ours = holds(place, seen, &segment->tuple) && (seen.flags & HS_SENT_KEY) && seen.ni + 1 == segment->ack;
+	insecure = seen.flags & HS_INSECURE;
+	if (claimed) {
+		then = seen;
+		if (ours && (insecure ? bare : usable)) {
+			then.flags |= HS_PEER_KEY;
+			handshake->na = segment->seq;
+			handshake->peer_key = *peer_key;
+		}
+		if (!hand_back(place, seen, then))
+			return 0;
 	}
-	bpf_spin_unlock(&place->lock);
 	return !ours ? 0 : insecure ? OURS_INSECURE : OURS_SECURE;
 }
 
-static __always_inline void note_request(struct settings *now, const struct segment *segment, int bare,
+static __always_inline void note_request(struct place *place, __u32 index, const struct segment *segment, int bare,
 					 const struct key *peer_key)
 {
-	__u32 index = index_of(now, &segment->tuple);
-	struct place *place = bpf_map_lookup_elem(&places, &index);
-	struct handshake *handshake;
+	union whose seen, then;
 
-	if (!place)
-		return;
 	/* Of a connection that lives the kernel will refuse a second handshake: it keeps what the first has settled. */
 	if (!lives(place, &segment->tuple))
 		vacate(place, index);
-	handshake = &place->handshake;
-	bpf_spin_lock(&place->lock);
-	if (!(handshake->flags & HS_ESTABLISHED)) {
-		if (!holds(place, &segment->tuple) || handshake->ni != segment->seq ||
-		    !(handshake->flags & HS_PEER_KEY))
-			begin(place, &segment->tuple, segment->seq, bare ? HS_PEER_KEY | HS_INSECURE : HS_PEER_KEY);
-		handshake->peer_key = *peer_key;
+	seen = then = whose_of(place);
+	if (!claim(place, seen))
+		return;
+	if (!holds(place, seen, &segment->tuple) || seen.ni != segment->seq || !(seen.flags & HS_PEER_KEY)) {
+		place->tuple = segment->tuple;
+		then.ni = segment->seq;
+		then.flags = bare ? HS_PEER_KEY | HS_INSECURE : HS_PEER_KEY;
 	}
-	bpf_spin_unlock(&place->lock);
+	place->handshake.peer_key = *peer_key;
+	hand_back(place, seen, then);
 }
 
 static __always_inline void forget_left(const struct settings *now, const struct tuple *tuple)
@@ -734,9 +886,11 @@ static __always_inline void forget_own(const struct tuple *tuple)
 static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settings *now, struct segment *segment)
 {
 	__u32 harmless[2] = { 0, 0 };
-	struct options options = {};
+	struct options options;
 	struct key memory = {}, *peer_key = &memory;
 	int answer = segment->flags & ACK_FLAG, usable, bare, ours;
+	struct place *place;
+	__u32 index;
 
 	if (load_options(skb, segment, &options))
 		return TC_ACT_UNSPEC;
@@ -770,12 +924,21 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 			forget_left(now, &segment->tuple);
 		if (!usable && !bare)
 			return TC_ACT_UNSPEC;
-		note_request(now, segment, bare, peer_key);
-	}
-	if (options.timestamp >= 0 && !bare) {
-		/* The kernel must see neither as a clock; it does not look at a zero TSecr. */
-		if (!answer)
+		index = index_of(now, &segment->tuple);
+		place = bpf_map_lookup_elem(&places, &index);
+		if (place)
+			fetch(place);
+		if (!bare)
 			harmless[0] = harmless_tsval(skb, &segment->tuple);
+		if (place)
+			note_request(place, index, segment, bare, peer_key);
+	}
+	/* The kernel must see neither as a clock; it does not look at a zero TSecr. */
+	if (options.timestamp >= 0 && !bare) {
+		if (options.usual) {
+			hide_times(skb, segment, &options, harmless[0]);
+			return TC_ACT_UNSPEC;
+		}
 		put(&options, options.timestamp + 2, (const __u8 *)harmless, 8);
 		store_options(skb, segment, &options);
 	}
@@ -784,10 +947,10 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 
 static __always_inline int out(struct __sk_buff *skb, __u32 l2)
 {
-	struct segment segment = {};
 	struct settings *now = get_settings();
+	struct segment segment;
 
-	if (!now || !parse(skb, l2, 0, now, &segment))
+	if (!now || passes(skb, l2, now) || !parse(skb, l2, 0, &segment))
 		return TC_ACT_UNSPEC;
 	if (now->watching && opens(&segment) && skb->mark != HANDSHAKE_MARK)
 		forget_own(&segment.tuple);
@@ -823,12 +986,13 @@ static __always_inline int intercepted(struct __sk_buff *skb, __u32 l2, const st
 
 static __always_inline int in(struct __sk_buff *skb, __u32 l2)
 {
-	struct segment segment = {};
 	struct settings *now = get_settings();
+	struct segment segment;
 
-	if (!now || !readable(skb, l2) || !parse(skb, l2, 1, now, &segment))
+	if (!now || passes(skb, l2, now) || !readable(skb, l2) || !parse(skb, l2, 1, &segment))
 		return TC_ACT_UNSPEC;
-	if (!opens(&segment) && alive(now) && intercepted(skb, l2, now, &segment))
+	if ((now->watching || segment.flags & RST_FLAG) && !opens(&segment) && alive(now) &&
+	    intercepted(skb, l2, now, &segment))
 		return TC_ACT_SHOT;
 	if (segment.flags & SYN_FLAG)
 		return syn_in(skb, l2, now, &segment);

@@ -7,9 +7,13 @@
  * a flood of SYNs can do no more than that.  Once it is over the connection stays where it is, and most end there: a
  * table entry is made and removed only for those whose place is wanted by another.
  *
- * A place is written under its lock.  Two things are done without, by exchanging `whose` in one step: a handshake
- * becomes a connection, and a connection goes.  So nobody takes a place away from a connection that lives without
- * having entered it in `connections`, and no end of a connection is missed.
+ * All that happens to a place is an exchange of `whose` in one step.  Who writes a handshake claims its place before
+ * (HS_WRITING) and hands it back with what it has become.  Nobody waits for him longer than it takes: who cannot have
+ * the place goes without, and his connection is plain TCP.  A handshake becomes a connection, and a connection goes, by
+ * an exchange alone.  So nobody takes a place away from a connection that lives without having entered it in
+ * `connections`, and no end of a connection is missed; and what is in the place of one stays as it is while it lives.
+ *
+ * (A bpf_spin_lock does the same, but costs as much as all the rest of what is done to a place.)
  */
 #ifndef MIGRATE_PLACES_H
 #define MIGRATE_PLACES_H
@@ -24,7 +28,7 @@ union whose {
 };
 
 struct place {
-	struct bpf_spin_lock lock;	/* half of one key and half of another is none */
+	__u32 unused;			/* `whose` is to be a word of its own; see fetch() */
 	struct tuple tuple;
 	struct handshake handshake;	/* of flags 0: free */
 	__u8 pad[16];			/* two lines of the cache, and no more */
@@ -33,7 +37,7 @@ struct place {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1 << PLACE_BITS);
-	__uint(map_flags, BPF_F_MMAPABLE);	/* nobody maps it: but such a map begins with a page, and so with a line */
+	__uint(map_flags, BPF_F_MMAPABLE);	/* it begins with a page, then, and so with a line */
 	__type(key, __u32);
 	__type(value, struct place);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
@@ -83,6 +87,14 @@ static __always_inline struct place *place_of(const struct settings *now, const 
 	return bpf_map_lookup_elem(&places, &index);
 }
 
+/* A place is in no cache when its handshake begins, and comes from far.  Who asks for it some time before he needs it
+ * need not wait then: a store is not waited for.  Nobody reads what is stored. */
+static __always_inline void fetch(struct place *place)
+{
+	*(volatile __u32 *)&place->unused = 0;
+	*(volatile __u32 *)place->pad = 0;
+}
+
 static __always_inline int is_for(const struct place *place, const struct tuple *tuple)
 {
 	const __u32 *ours = (const __u32 *)&place->tuple, *words = (const __u32 *)tuple;
@@ -91,23 +103,6 @@ static __always_inline int is_for(const struct place *place, const struct tuple 
 	for (int i = 0; i < TUPLE_WORDS; i++)
 		difference |= ours[i] ^ words[i];
 	return !difference;
-}
-
-/* Only under the place's lock. */
-static __always_inline int holds(const struct place *place, const struct tuple *tuple)
-{
-	return is_for(place, tuple) && place->handshake.flags;
-}
-
-/* Only under the place's lock, and not while a connection is there. */
-static __always_inline void begin(struct place *place, const struct tuple *tuple, __u32 ni, __u32 flags)
-{
-	place->handshake.flags = 0;
-	barrier();
-	place->tuple = *tuple;
-	place->handshake.ni = ni;
-	barrier();
-	place->handshake.flags = flags;
 }
 
 static __always_inline void mark_occupied(__u32 index, int is)
@@ -127,6 +122,45 @@ static __always_inline void mark_occupied(__u32 index, int is)
 static __always_inline int exchange(struct handshake *handshake, __u64 old, __u64 new)
 {
 	return __sync_val_compare_and_swap(&handshake->whose, old, new) == old;
+}
+
+/* What a place says at present; the moment that it takes to write it is waited for. */
+static __always_inline union whose whose_of(const struct place *place)
+{
+	union whose seen;
+
+	for (int i = 0; i < 4; i++) {
+		seen.word = *(const volatile __u64 *)&place->handshake.whose;
+		if (!(seen.flags & HS_WRITING))
+			break;
+	}
+	barrier();
+	return seen;
+}
+
+/* Takes a place that says `seen` for the writing of a handshake: 1 if it is ours until we hand it back.  Half of one key
+ * and half of another is none. */
+static __always_inline int claim(struct place *place, union whose seen)
+{
+	union whose claimed = seen;
+
+	claimed.flags |= HS_WRITING;
+	return !(seen.flags & (HS_ESTABLISHED | HS_WRITING)) && exchange(&place->handshake, seen.word, claimed.word);
+}
+
+/* 0 if the daemon has emptied the place meanwhile. */
+static __always_inline int hand_back(struct place *place, union whose seen, union whose then)
+{
+	union whose claimed = seen;
+
+	claimed.flags |= HS_WRITING;
+	return exchange(&place->handshake, claimed.word, then.word);
+}
+
+/* Of a place that says `seen`: is this address pair's handshake there? */
+static __always_inline int holds(const struct place *place, union whose seen, const struct tuple *tuple)
+{
+	return seen.flags && is_for(place, tuple);
 }
 
 /* Frees the place of a connection; 0 if it is no longer there. */
@@ -154,10 +188,9 @@ static __always_inline int settle(const struct settings *now, const struct tuple
 	if (!place)
 		return 0;
 	handshake = &place->handshake;
-	seen.word = handshake->whose;
-	barrier();
+	seen = whose_of(place);
 	na = handshake->na;
-	if (!(seen.flags & HS_SENT_KEY) || !(seen.flags & HS_PEER_KEY) || !is_for(place, tuple))
+	if (seen.flags & HS_WRITING || !(seen.flags & HS_SENT_KEY) || !(seen.flags & HS_PEER_KEY) || !is_for(place, tuple))
 		return 0;
 	if (seen.flags & HS_INITIATOR ? seen.ni + 1 != snd_nxt || na + 1 != rcv_nxt
 				      : seen.ni + 1 != rcv_nxt || na + 1 != snd_nxt)

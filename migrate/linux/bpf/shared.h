@@ -60,6 +60,7 @@ struct handshake {
 #define HS_ADOPTED 16		/* taken over from another host: own_key is the secret K itself */
 #define HS_ESTABLISHED 32	/* in a place: the connection is there, and lives */
 #define HS_LEAVING 64		/* and is on its way to the table */
+#define HS_WRITING 128		/* in a place: one writes there, and nobody else does or looks at what is written */
 
 /* The places of first handshakes, and of the connections that they have opened. */
 #define PLACE_BITS 16
