@@ -18,6 +18,9 @@
 #ifndef MIGRATE_PLACES_H
 #define MIGRATE_PLACES_H
 
+#include "tables.h"
+#include <bpf/bpf_endian.h>
+
 /* A handshake's `whose`, read and written at once. */
 union whose {
 	struct {

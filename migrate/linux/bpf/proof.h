@@ -10,6 +10,11 @@
 #ifndef MIGRATE_PROOF_H
 #define MIGRATE_PROOF_H
 
+#include "shared.h"
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 262144);

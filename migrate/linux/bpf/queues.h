@@ -15,7 +15,6 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define AF_INET 2
 #define CHUNK 8192
 #define FRAGMENTS_MAX 64	/* of one skb; the kernel's own limit is 17, or as it was configured */
 #define LIST_MAX 64		/* skbs in one frag_list */

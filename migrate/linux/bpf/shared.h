@@ -11,6 +11,8 @@
 
 #include <linux/types.h>
 
+#define AF_INET 2
+
 #define MP_KIND 15		/* Migrate-Permitted */
 #define MP_LENGTH 20
 #define MP_KEY_BYTES 17
