@@ -132,8 +132,10 @@ def check_many(place: lab.Lab, client: lab.Talker, server: lab.Talker, version: 
     with wire.captured(place.one) as seen:
         assert server("serve", 0, MANY) == MANY
         for _ in range(MANY):
-            time.sleep(0.02)  # other keys for the next connection, as a rule
+            keys, end = private_keys() if offered else None, time.monotonic() + 0.5
             assert client("exchange", lab.address(version, 2), 9000, 1) == []
+            while private_keys() == keys and time.monotonic() < end:
+                time.sleep(0.005)  # other keys for the next connection, as a rule
     segments = [one.segment for one in seen]
     syns = [one for one in segments if one.flags == SYN]
     answers = [one for one in segments if one.flags == SYN | ACK]
