@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 
 from migrate.daemon.control import SOCKET_NAME
 from scenarios.programs import Nginx, random_file
+from topologies import shaping
 from topologies.links import Cable, Veth
 from topologies.network import LabTopo, Network
 from topologies.nodes import Host
@@ -41,6 +42,7 @@ VERSIONS = (4, 6)
 PREFIX = {4: "10.0.0.", 6: "fd00::"}
 LENGTH = {4: 24, 6: 64}
 T = TypeVar("T")
+QUICK = 1e9  # bits per second
 DEFAULT_PORT_RANGE = "32768\t60999"
 
 
@@ -254,6 +256,11 @@ class Lab:
         for daemon in self.daemons.values():
             daemon.wait_event("migrated", count)
 
+    def pace(self, sender: Host, rate_bps: float = QUICK) -> None:
+        """What this host sends on the link from now on takes so long, or no time at all.  With that at its end a file
+        can be far larger than a test needs it, and none that stands still for a while finds the download over."""
+        shaping.set_rate(sender, f"{sender.name}-eth0", rate_bps)
+
     def add(self, host: Host, version: int, number: int) -> None:
         host.add_address(f"{host.name}-eth0", f"{address(version, number)}/{LENGTH[version]}")
 
@@ -380,14 +387,36 @@ def counters(host: Host, *names: str) -> dict[str, int]:
 
 
 def assert_untouched(host: Host) -> None:
-    """Nothing is held still, and nothing of a rebind is left: port range, rules, routes, schedules."""
-    cgroup = host.programs_cgroup
-    assert (cgroup / "cgroup.freeze").read_text().strip() == "0", f"the programs of {host.name} are being frozen"
-    until(lambda: "frozen 0" in (cgroup / "cgroup.events").read_text(), f"the programs of {host.name} run again")
+    """Nothing is held still, and nothing of a rebind is left: port range, rules, routes, schedules.  A daemon takes
+    some of that away only when its programs run again."""
+    left: list[str] = []
+
+    def look() -> bool:
+        left[:] = _touched(host)
+        return not left
+
+    try:
+        until(look, "as it was")
+    except AssertionError as error:
+        raise AssertionError(f"{host.name}: {'; '.join(left)}: {error}") from None
+
+
+def _touched(host: Host) -> list[str]:
+    """What is not as it was, in words."""
+    cgroup, found = host.programs_cgroup, []
+    if (cgroup / "cgroup.freeze").read_text().strip() != "0" or "frozen 0" not in (
+        cgroup / "cgroup.events"
+    ).read_text():
+        found.append("its programs are held still")
     for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
-        assert os.sched_getscheduler(pid) == os.SCHED_OTHER, f"program {pid} of {host.name} goes before all others"
-    assert host.sysctl("net.ipv4.ip_local_port_range") == DEFAULT_PORT_RANGE, f"port range of {host.name}"
-    assert host.sysctl("net.ipv4.ip_unprivileged_port_start") == "1024", f"privileged ports of {host.name}"
+        if os.sched_getscheduler(pid) != os.SCHED_OTHER:
+            found.append(f"program {pid} goes before all others")
+    for name, usual in (("local_port_range", DEFAULT_PORT_RANGE), ("unprivileged_port_start", "1024")):
+        if (now := host.sysctl(f"net.ipv4.ip_{name}")) != usual:
+            found.append(f"{name} is {now}")
     for version in VERSIONS:
-        assert "49374" not in host.ip(f"-{version}", "rule"), f"a rule of a rebind is left on {host.name}"
-        assert not host.ip(f"-{version}", "route", "show", "table", "all").count("table 49374"), "a route is left"
+        if "49374" in host.ip(f"-{version}", "rule"):
+            found.append("a rule of a rebind is left")
+        if "table 49374" in host.ip(f"-{version}", "route", "show", "table", "all"):
+            found.append("a route of a rebind is left")
+    return found

@@ -106,7 +106,7 @@ class Talk:
 
     def receive(self, number: int, count: int) -> str:
         """The next bytes, to be those of the pattern: "right", or where it goes wrong."""
-        start, data = self._received[number], b""
+        start, data = self._received[number], bytearray()
         while len(data) < count:
             part = self._sockets[number].recv(count - len(data))
             if not part:

@@ -11,18 +11,20 @@ from tests.linux.test_halves import Pair
 from tests.linux.test_orphans import orphan
 from tests.topologies.inside import in_sandbox
 
-RATE_BPS = 20e6
-MORE = 4_000_000  # 1.6 seconds
+RATE_BPS = 8e6
+MORE = 4_000_000  # 4 seconds
 
 
 def undisturbed(bystander: Pair, move: Callable[[], None]) -> None:
     """Its client sends all through `move`; the server's kernel has much to acknowledge."""
-    client, server = bystander.client, bystander.server
+    place, client, server = bystander.place, bystander.client, bystander.server
+    place.pace(place.one, RATE_BPS)
     client("send_meanwhile", bystander.number, MORE)
     lab.until(lambda: client("unacknowledged", bystander.number), "it is under way")
     server.start("receive", bystander.number, MORE)
     move()
     assert client("unacknowledged", bystander.number), "it is over before that: this shows nothing"
+    place.pace(place.one)
     assert server.answer() == "right"
     assert client("join", bystander.number) > MORE
     lab.both_ways(client, server, bystander.number)
@@ -30,7 +32,7 @@ def undisturbed(bystander: Pair, move: Callable[[], None]) -> None:
 
 @in_sandbox
 def test_a_closed_socket_whose_address_has_gone() -> None:
-    with lab.lab(rate_bps=RATE_BPS, module="tests.linux.lingering") as place:
+    with lab.lab(module="tests.linux.lingering") as place:
         talkers = client, _ = lab.talkers(place)
         for version in lab.VERSIONS:
             for number in (21, 22):
@@ -53,7 +55,7 @@ def test_a_closed_socket_whose_address_has_gone() -> None:
 
 @in_sandbox
 def test_a_socket_that_gets_its_old_pair_back() -> None:
-    with lab.lab(rate_bps=RATE_BPS, module="tests.linux.lingering") as place:
+    with lab.lab(module="tests.linux.lingering") as place:
         talkers = lab.talkers(place)
         two = place.daemons["two"]
         for turn, version in enumerate(lab.VERSIONS):

@@ -26,10 +26,10 @@ def test_both_ask_for_it_and_both_can_move_with_a_secret_of_zeros() -> None:
                 number = lab.connect(client, server, version)
                 lab.both_ways(client, server, number)
                 place.replace(place.one, version, 1, 11)
-                place.wait_moved(2 * at + 1)
+                place.wait_moved(3 * at + 1)
                 lab.both_ways(client, server, number)
                 place.replace(place.two, version, 2, 12)
-                place.wait_moved(2 * at + 2)
+                place.wait_moved(3 * at + 2)
                 lab.both_ways(client, server, number)
             assert permitted(seen)[:2] == [b"\0", b"\0"]
             syn, answer = (one.segment for one in seen[:2])
@@ -42,6 +42,7 @@ def test_both_ask_for_it_and_both_can_move_with_a_secret_of_zeros() -> None:
             proof = keys.request(syn.seq, answer.seq, INSECURE_SECRET, asked.seq, octet, 1)
             assert found == bytes((octet,)) + keys.token(syn.seq, answer.seq, INSECURE_SECRET) + proof
             place.replace(place.two, version, 12, 2)
+            place.wait_moved(3 * at + 3)
         assert all(row["insecure"] for row in place.daemons["one"].migratable())
 
 

@@ -22,7 +22,7 @@ from tests.topologies.inside import in_sandbox
 
 PINS = Path("/sys/fs/bpf")
 KILLS = 7
-SIZE = 15_000_000
+SIZE = 30_000_000
 
 
 def attached(place: lab.Lab) -> list[str]:
@@ -107,6 +107,7 @@ def test_workers_killed_at_random_instants_of_moves() -> None:
                 os.kill(worker, signal.SIGKILL)
                 victim.wait_ready()
                 download.wait_for(min(SIZE, download.received + 1), lab.PATIENCE_SECONDS)
+            place.pace(place.two)
             assert download.finish(60) == 0
             assert checksum(lab.OUT / "got") == wanted
             assert len(place.daemons["two"].events("migrated")) >= KILLS // 2, "hardly anything has moved"

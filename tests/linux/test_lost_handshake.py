@@ -51,6 +51,7 @@ def check_losses(*options: str) -> None:
                 place.wait_moved()
                 lab.both_ways(client, server, number)
                 place.remove(place.one, version, 11)
+                place.wait_moved(2)  # back again: the next handshake is the only one on the wire
 
 
 @in_sandbox
