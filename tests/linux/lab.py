@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 
 from migrate.daemon.control import SOCKET_NAME
 from scenarios.programs import Nginx, random_file
+from topologies import shaping
 from topologies.links import Cable, Veth
 from topologies.network import LabTopo, Network
 from topologies.nodes import Host
@@ -41,6 +42,7 @@ VERSIONS = (4, 6)
 PREFIX = {4: "10.0.0.", 6: "fd00::"}
 LENGTH = {4: 24, 6: 64}
 T = TypeVar("T")
+QUICK = 1e9  # bits per second
 DEFAULT_PORT_RANGE = "32768\t60999"
 
 
@@ -201,11 +203,14 @@ class Talker:
         assert select.select([self._process.stdout], [], [], patience)[0], self._silent()
         return json.loads(self._process.stdout.readline())
 
+    def answers_within(self, seconds: float) -> bool:
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout], [], [], seconds)[0])
+
     @property
     def is_busy(self) -> bool:
         """Whether what was started is still going on."""
-        assert self._process.stdout is not None
-        return not select.select([self._process.stdout], [], [], 0)[0]
+        return not self.answers_within(0)
 
     def __call__(self, *request: Any) -> Any:
         self.start(*request)
@@ -253,6 +258,11 @@ class Lab:
         """Until every daemon has told of so many migrations."""
         for daemon in self.daemons.values():
             daemon.wait_event("migrated", count)
+
+    def pace(self, sender: Host, rate_bps: float = QUICK) -> None:
+        """What this host sends on the link from now on takes so long, or no time at all.  With that at its end a file
+        can be far larger than a test needs it, and none that stands still for a while finds the download over."""
+        shaping.set_rate(sender, f"{sender.name}-eth0", rate_bps)
 
     def add(self, host: Host, version: int, number: int) -> None:
         host.add_address(f"{host.name}-eth0", f"{address(version, number)}/{LENGTH[version]}")

@@ -15,9 +15,9 @@ from tests.linux.odd import orders_file
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
 
-SIZE = 3_000_000
+SIZE = 12_000_000
 RATE = 40e6
-"""Bits per second; the download then takes 0.6 s."""
+"""Bits per second; the download would then take 2.4 s."""
 
 
 @in_sandbox
@@ -28,8 +28,9 @@ def test_the_new_address_goes_while_the_socket_is_carried_to_it() -> None:
         wanted = place.nginx(SIZE)
         for number, version in enumerate(lab.VERSIONS):
             daemon, target = place.daemons["one"], lab.OUT / f"got{version}"
+            place.pace(place.two, RATE)
             download = Download(place.one, lab.address(version, 2), "object", target)
-            download.wait_for(SIZE // 4, lab.PATIENCE_SECONDS)
+            download.wait_for(SIZE // 16, lab.PATIENCE_SECONDS)
             new = f"{lab.address(version, 11)}/{lab.LENGTH[version]}"
             orders_file("one").write_text(f"lose:{new}@one-eth0 before the bind")
             place.replace(place.one, version, 1, 11)
@@ -39,6 +40,7 @@ def test_the_new_address_goes_while_the_socket_is_carried_to_it() -> None:
             assert lab.address(version, 1) not in place.one.ip("address"), "what stood in is still there"
             place.add(place.one, version, 12)
             daemon.wait_event("migrated", number + 1)
+            place.pace(place.two)
             assert download.finish(lab.PATIENCE_SECONDS) == 0
             assert checksum(target) == wanted
             lab.assert_untouched(place.one)
