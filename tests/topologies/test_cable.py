@@ -41,7 +41,7 @@ def arrivals(sink: socket.socket, link: Any, sent: int) -> list[int]:
 
     def is_empty() -> bool:
         way = link.state()["toward"]["two"]
-        return way["arrived"] >= sent and sum(way[each] for each in LEFT) == way["arrived"] + way["duplicates"]
+        return bool(way["arrived"] >= sent and sum(map(way.get, LEFT)) == way["arrived"] + way["duplicates"])
 
     until(is_empty, "they have come out of the cable, or are lost")
     sink.settimeout(0.05)
@@ -159,7 +159,7 @@ def test_properties_can_be_changed_while_it_runs() -> None:
         toward = link.state()["toward"]
         assert toward["two"]["properties"]["delay_s"] == 0.01
         assert toward["one"]["properties"]["rate_bps"] == 2e6
-        quickest = []
+        quickest: list[float] = []
         while not quickest or (quickest[-1] >= 20 and len(quickest) < 3):  # if it stands still, each of three is late
             said = one.run(["ping", "-c", "3", "-i", "0.1", "-W", "10", "10.0.0.2"]).stdout
             quickest.append(float(said.rsplit("=", 1)[1].split("/")[0]))
