@@ -16,7 +16,7 @@ import pytest
 
 from tests.linux.lab import until
 from tests.topologies.inside import in_sandbox
-from tests.topologies.pair import pair
+from tests.topologies.pair import is_empty, pair
 from topologies.cable import CableError
 from topologies.cable_model import Properties
 from topologies.links import Cable
@@ -33,17 +33,9 @@ def udp(host: Host, address: str, port: int = 0) -> socket.socket:
     return made
 
 
-LEFT = ("delivered", "undeliverable", "queue_drops", "random_losses", "scripted_losses")
-
-
 def arrivals(sink: socket.socket, link: Any, sent: int) -> list[int]:
     """The first byte of every packet that has arrived, once none of so many is in the cable any more."""
-
-    def is_empty() -> bool:
-        way = link.state()["toward"]["two"]
-        return bool(way["arrived"] >= sent and sum(map(way.get, LEFT)) == way["arrived"] + way["duplicates"])
-
-    until(is_empty, "they have come out of the cable, or are lost")
+    until(lambda: is_empty(link, "two", sent), "they have come out of the cable, or are lost")
     sink.settimeout(0.05)
     seen = []
     with contextlib.suppress(TimeoutError):
