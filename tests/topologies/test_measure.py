@@ -66,9 +66,10 @@ def test_a_fast_link_is_not_measured_beyond_what_the_probe_sends() -> None:
 
 
 def test_of_two_measurements_the_best_of_each_value_counts() -> None:
-    one = Measured(0.2, 1.5, 19_000.0, 18_000.0, there_offered_bps=40e3, back_offered_bps=50e3)
+    one = Measured(0.2, 1.5, 19_000.0, 48_000.0, there_offered_bps=40e3, back_offered_bps=50e3)
     two = Measured(0.1, 1.6, 18_500.0, 19_100.0, there_offered_bps=60e3, back_offered_bps=70e3)
-    assert one.or_better(two) == two.or_better(one) == Measured(0.1, 1.5, 19_000.0, 19_100.0, 40e3, 70e3)
+    best = Measured(0.1, 1.5, 19_000.0, 19_100.0, 40e3, 70e3)
+    assert one.or_better(two, DECLARED) == two.or_better(one, DECLARED) == best
 
 
 def test_a_rate_that_is_not_declared_is_not_checked() -> None:
@@ -122,6 +123,19 @@ def test_what_goes_wrong_once_is_measured_again() -> None:
         link.clear_rules()
         link.add_rule("delay any 1-6 by 30 ms")
         with pytest.raises(LinkNotAsDeclared, match="round trip of small packets 6.* ms instead of 0.7 ms"):
+            measure(one, "10.0.0.1", two, "10.0.0.2", declared, tries=1)
+
+
+@in_sandbox
+def test_a_rate_that_was_too_high_once_is_measured_again() -> None:
+    """What a cable that stands still for a moment lets out afterwards follows too closely."""
+    spec = Cable(rate_bps=2_000_000, losses=["delay any 40-50 by 100 ms"])  # in the middle of the train
+    declared = Declared.of(spec.there, spec.back)
+    with pair(spec) as (one, two, link):
+        measure(one, "10.0.0.1", two, "10.0.0.2", declared)
+        link.clear_rules()
+        link.add_rule(spec.losses[0])
+        with pytest.raises(LinkNotAsDeclared, match="rate there [3-9],"):
             measure(one, "10.0.0.1", two, "10.0.0.2", declared, tries=1)
 
 
