@@ -77,6 +77,15 @@ def test_a_rate_that_is_not_declared_is_not_checked() -> None:
     compare("a to b", Declared.of(anything, anything), Measured(0.02, 0.0201, 3e9, 1e6))
 
 
+def measured(one: Host, one_address: str, two: Host, two_address: str, declared: Declared) -> Measured:
+    """By one that could offer the link what it can carry, as who stands still meanwhile cannot."""
+    for _ in range(3):
+        found = measure(one, one_address, two, two_address, declared)
+        if found.there_offered_bps > (declared.there_bps or 0) and found.back_offered_bps > (declared.back_bps or 0):
+            break
+    return found
+
+
 def found_out(sentence: str, one: Host, two: Host, declared: Declared) -> None:
     """By one of three measurements: if the cable stands still, the rate that is measured is another."""
     said: list[str] = []
@@ -93,7 +102,7 @@ def test_cables_are_measured_as_declared_and_faults_are_found() -> None:
     right = Declared.of(spec.there, spec.back)
     with pair(spec) as (one, two, link):
         for addresses in (("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")):
-            found = measure(one, addresses[0], two, addresses[1], right)
+            found = measured(one, addresses[0], two, addresses[1], right)
             assert found.there_bps == pytest.approx(2_000_000, rel=0.05)
             assert found.back_bps == pytest.approx(8_000_000, rel=0.05)
             assert 0.04 < found.small_round_trip_s < 0.05
@@ -109,7 +118,7 @@ def test_cables_are_measured_as_declared_and_faults_are_found() -> None:
 def test_a_lossy_cable_can_be_measured() -> None:
     spec = Cable(rate_bps=2_000_000, delay_s=0.01, loss=0.15, seed=3)
     with pair(spec) as (one, two, link):
-        found = measure(one, "10.0.0.1", two, "10.0.0.2", Declared.of(spec.there, spec.back))
+        found = measured(one, "10.0.0.1", two, "10.0.0.2", Declared.of(spec.there, spec.back))
         assert found.there_bps == pytest.approx(2_000_000, rel=0.05)
         assert link.state()["toward"]["two"]["random_losses"] > 0
 
