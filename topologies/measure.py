@@ -66,10 +66,11 @@ class Measured:
     """What the probe itself managed to send; a fast link on a slow machine is not measured beyond that."""
     back_offered_bps: float = math.inf
 
-    def or_better(self, other: Measured) -> Measured:
-        """The shortest round trips and the highest rates of both, each rate with what was offered to it."""
-        there = max(self, other, key=lambda one: one.there_bps)
-        back = max(self, other, key=lambda one: one.back_bps)
+    def or_better(self, other: Measured, declared: Declared) -> Measured:
+        """The shortest round trips of both, and the rates that are nearer to what was declared, each with what was
+        offered to it: a link that stands still for a moment is slower, or faster if what it held comes afterwards."""
+        there = min(self, other, key=lambda one: _off(one.there_bps, declared.there_bps))
+        back = min(self, other, key=lambda one: _off(one.back_bps, declared.back_bps))
         return Measured(
             min(self.small_round_trip_s, other.small_round_trip_s),
             min(self.full_round_trip_s, other.full_round_trip_s),
@@ -78,6 +79,10 @@ class Measured:
             there.there_offered_bps,
             back.back_offered_bps,
         )
+
+
+def _off(rate_bps: float, declared_bps: float | None) -> float:
+    return -rate_bps if declared_bps is None else abs(rate_bps - declared_bps)
 
 
 def measure(
@@ -104,7 +109,7 @@ def measure(
         tries -= 1
         try:
             now = _measure_once(one, one_address, two, two_address, declared, mtu, patience)
-            best = now if best is None else best.or_better(now)
+            best = now if best is None else best.or_better(now, declared)
             compare(f"{one.name} to {two.name}", declared, best, tolerance)
             return best
         except LinkNotAsDeclared:

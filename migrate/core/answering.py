@@ -67,9 +67,7 @@ def _duplicate(c: Record, event: MigrateSyn) -> list[Action]:
         return ignored("a duplicate request with a wrong proof")
     if c.state is State.SYN_RCVD:
         # The numbers of now: on the pair that we have, a rebind that failed has let the kernel speak meanwhile.
-        again = _syn_ack(c, event)
-        accepted.seq, accepted.ack, accepted.window = again.seq, again.ack, again.window
-        return [again]
+        return [_note(accepted, _syn_ack(c, event))]
     if accepted.outcome is not Outcome.FOLLOWED:
         return _answer(c, event, [])
     if c.state is State.MIGRATE_WAIT:
@@ -95,8 +93,14 @@ def as_of(c: Record, answer: SendSynAck, position: Position) -> SendSynAck:
     accepted = c.accepted
     if c.state is not State.SYN_RCVD or not accepted or (answer.seq, answer.ack) != (accepted.seq, accepted.ack):
         return answer
-    accepted.seq, accepted.ack, accepted.window = _numbers(c, accepted.preload, position)
-    return SendSynAck(answer.tuple, accepted.seq, accepted.ack, accepted.window)
+    return _note(accepted, SendSynAck(answer.tuple, *_numbers(c, accepted.preload, position)))
+
+
+def _note(accepted: Accepted, said: SendSynAck) -> SendSynAck:
+    """Segment 6 again.  Which of them the mover goes by is not known: it may have heard of the least window only."""
+    accepted.seq, accepted.ack = said.seq, said.ack
+    accepted.window = min(accepted.window, said.window)
+    return said
 
 
 def _answer(c: Record, event: MigrateSyn, left: list[FourTuple]) -> list[Action]:

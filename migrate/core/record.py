@@ -75,6 +75,7 @@ class Accepted:
     seq: int
     ack: int
     window: int
+    """The least that 6 has offered, if it went out more than once."""
     tries: int = 1
     outcome: Outcome = Outcome.OPEN
 

@@ -1,5 +1,5 @@
-"""migrated, of which a bind beside a listener takes long: `python -m tests.linux.binding ARGUMENTS`, with what else is
-wrong with it in BINDING.  What such a bind does to others of the port is then seen (tests of ports.py)."""
+"""migrated, of which a bind beside a listener lasts until `DONE` is there: `python -m tests.linux.binding ARGUMENTS`,
+with what else is wrong with it in BINDING.  What a bind does to others of the port is then seen (tests of ports.py)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from migrate.linux import ports
 from migrate.linux.maps import Switchboard
 from migrate.linux.ports import Ports
 
-LONG_SECONDS = 0.5
-DIED = Path("/run/lab/died")
+DIED, DONE = Path("/run/lab/died"), Path("/run/lab/done")
 _only = Ports.only
 
 
 @contextmanager
 def _long(self: Ports, port: int) -> Iterator[None]:
     with _only(self, port):
-        time.sleep(LONG_SECONDS)
+        while not DONE.exists():
+            time.sleep(0.005)
         yield
 
 

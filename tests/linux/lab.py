@@ -203,11 +203,14 @@ class Talker:
         assert select.select([self._process.stdout], [], [], patience)[0], self._silent()
         return json.loads(self._process.stdout.readline())
 
+    def answers_within(self, seconds: float) -> bool:
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout], [], [], seconds)[0])
+
     @property
     def is_busy(self) -> bool:
         """Whether what was started is still going on."""
-        assert self._process.stdout is not None
-        return not select.select([self._process.stdout], [], [], 0)[0]
+        return not self.answers_within(0)
 
     def __call__(self, *request: Any) -> Any:
         self.start(*request)

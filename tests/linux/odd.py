@@ -1,8 +1,9 @@
 """migrated, and a worker that is slow or dies where it is told to: `python -m tests.linux.odd ARGUMENTS`.
 
 What it is to do stands in a file, which is looked at each time that one of the `POINTS` is passed: "die POINT"
-(kill -9, once: the file is removed first), "slow POINT" (a tenth of a second, each time) or "lose:ADDRESS@DEVICE POINT"
-(the host loses that address, once).  Only the worker obeys, not the guardian that clears up after it.
+(kill -9, once: the file is removed first), "stop POINT" (it stands still until SIGCONT, once), "slow POINT" (a tenth of
+a second, each time) or "lose:ADDRESS@DEVICE POINT" (the host loses that address, once).  Only the worker obeys, not
+the guardian that clears up after it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _pass(point: str, file: Path) -> None:
         address, _, device = what.removeprefix("lose:").partition("@")
         subprocess.run(["ip", "address", "del", address, "dev", device], check=True)
         return
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGSTOP if what == "stop" else signal.SIGKILL)
 
 
 def _wrap(point: str, owner: Any, name: str, when: str, file: Path) -> None:

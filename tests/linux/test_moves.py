@@ -8,25 +8,25 @@ from scenarios.programs import Download, checksum
 from tests.linux import lab
 from tests.topologies.inside import in_sandbox
 
-SIZE = 3_000_000
+SIZE, PART = 15_000_000, 1_500_000
 RATE = 20e6
-"""Bits per second; the download then takes 1.2 s.  Every move begins in its first half, and so happens in the middle of
-it."""
+"""Bits per second; the moves happen in the first 0.6 s of the download.  Its rest, five seconds more, is there for a
+test that stands still meanwhile, and passes quickly."""
 
 
-def download_moved(
-    version: int, move: Callable[[lab.Lab, Download, int], None], moves: int, on: str = "one", size: int = SIZE
-) -> None:
+def download_moved(version: int, move: Callable[[lab.Lab, Download, int], None], moves: int, on: str = "one") -> None:
     """A download by curl from nginx during which `move(place, download, number)` happens so many times."""
     with lab.lab(rate_bps=RATE) as place:
-        wanted = place.nginx(size)
+        wanted = place.nginx(SIZE)
         target = lab.OUT / "got"
         download = Download(place.one, lab.address(version, 2), "object", target)
         for number in range(moves):
-            download.wait_for((number + 1) * SIZE // (2 * moves + 2), lab.PATIENCE_SECONDS)
+            download.wait_for((number + 1) * PART // (moves + 1), lab.PATIENCE_SECONDS)
             move(place, download, number)
             place.daemons[on].wait_event("migrated", number + 1)
-            assert download.received < size, "it was over before the move: this shows nothing"
+            assert download.received < SIZE, "it was over before the move: this shows nothing"
+        place.wait_moved(moves)
+        place.pace(place.two)
         assert download.finish(lab.PATIENCE_SECONDS) == 0
         assert checksum(target) == wanted
         for name, daemon in place.daemons.items():
@@ -104,7 +104,7 @@ def test_make_before_break() -> None:
 
     for version in lab.VERSIONS:
         after: list[tuple[dict[str, int], dict[str, int]]] = []
-        download_moved(version, move, moves=2, size=3 * SIZE)  # each move is several programs that run in its middle
+        download_moved(version, move, moves=2)
         assert all(before == later for before, later in after), f"{after}: taking the old address away was noticed"
         lab.clear()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from migrate.core import State, answering, moving
+from migrate.core import Expired, State, Timer, answering, moving
 from tests.migrate import (
     test_admission,
     test_answering,
@@ -93,6 +93,19 @@ FAULTS = [
         (test_answering.test_6_says_what_is_here_once_the_old_pair_is_silent,),
     ),
     Fault(
+        "the last window that 6 has offered counts as heard",
+        answering._note,
+        "min(accepted.window, said.window)",
+        "said.window",
+        (
+            with_(
+                test_answering.test_of_all_windows_that_6_has_offered_the_least_counts_as_heard,
+                Expired(Timer.RETRANSMIT),
+            ),
+            with_(test_answering.test_of_all_windows_that_6_has_offered_the_least_counts_as_heard, asked()),
+        ),
+    ),
+    Fault(
         "an answer of another request gets the numbers of now",
         answering.as_of,
         "(answer.seq, answer.ack) != (accepted.seq, accepted.ack)",
@@ -163,7 +176,7 @@ FAULTS = [
     Fault(
         "a lost 6 is not repaired",
         answering._duplicate,
-        "        return [again]",
+        "        return [_note(accepted, _syn_ack(c, event))]",
         "        return []",
         (test_requests.test_the_accepted_request_again_is_answered_again,),
     ),
@@ -265,8 +278,8 @@ FAULTS = [
     Fault(
         "6 keeps its numbers for ever",
         answering._duplicate,
-        "accepted.seq, accepted.ack, accepted.window = again.seq, again.ack, again.window",
-        "again = SendSynAck(here, accepted.seq, accepted.ack, accepted.window)",
+        "_note(accepted, _syn_ack(c, event))",
+        "SendSynAck(here, accepted.seq, accepted.ack, accepted.window)",
         (test_requests.test_the_answer_again_has_the_numbers_of_now, with_(by_seed, 2187)),
     ),
     Fault(

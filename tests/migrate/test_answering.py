@@ -15,6 +15,7 @@ from migrate.core import (
     Arm,
     Direction,
     Disarm,
+    Event,
     Expired,
     FourTuple,
     Hold,
@@ -259,6 +260,17 @@ def test_6_says_what_is_here_once_the_old_pair_is_silent() -> None:
     now = c.answer_as_of(answer, later)
     assert (now.tuple, now.seq, now.ack) == (PEER_MOVED, UNA - 1, RCV + 30_000)
     assert one(SendSynAck, c.handle(Expired(Timer.RETRANSMIT))) == now
+
+
+@pytest.mark.parametrize("again", [Expired(Timer.RETRANSMIT), asked()])
+def test_of_all_windows_that_6_has_offered_the_least_counts_as_heard(again: Event) -> None:
+    """The program has read since: the mover may go by the first 6, and is told then."""
+    c = connection()
+    c.handle(asked(where=position(rcv_wnd=100)))
+    (answer,) = (action for action in c.handle(again) if isinstance(action, SendSynAck))
+    assert c.answer_as_of(answer, position(rcv_wnd=5000)).window == 5000
+    assert c.accepted is not None
+    assert c.accepted.window == 100
 
 
 def test_only_the_answer_to_the_accepted_request_gets_the_numbers_of_now() -> None:

@@ -1,15 +1,33 @@
-"""Two hosts and one link: what most tests of links need."""
+"""Two hosts and one link: what most tests of links need; and what a link, or a machine, still has in it."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from topologies.links import Cable, Veth
 from topologies.network import LabTopo, Network
 from topologies.nodes import Host
+
+_LEFT = ("delivered", "undeliverable", "queue_drops", "random_losses", "scripted_losses")
+
+
+def is_empty(link: Any, toward: str, sent: int = 0) -> bool:
+    """Whether a cable has let out, or lost, all of so many packets that were sent towards that node, and any others."""
+    way = link.state()["toward"][toward]
+    return bool(way["arrived"] >= sent and sum(map(way.get, _LEFT)) == way["arrived"] + way["duplicates"])
+
+
+def commands() -> list[bytes]:
+    """The command lines of all processes."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            found.append(path.read_bytes())
+    return found
 
 
 @contextlib.contextmanager

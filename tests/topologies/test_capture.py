@@ -5,11 +5,11 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.linux.lab import until
 from tests.topologies.inside import in_sandbox
 from tests.topologies.pair import pair
 from topologies import capture
@@ -123,9 +123,7 @@ def test_the_file_can_be_followed_while_it_grows() -> None:
     with pair(Veth()) as (one, _, _):
         running = one.capture("one-eth0", "/run/a.pcap")
         one.run(["ping", "-c", "1", "-q", "10.0.0.2"])
-        end = time.monotonic() + 5
-        while pings(running.path) < 2 and time.monotonic() < end:
-            time.sleep(0.01)
+        until(lambda: pings(running.path) >= 2, "both packets are in it")
         assert pings(running.path) == 2
         assert running.is_running
 
@@ -170,7 +168,7 @@ def test_wire_packets_are_seen_and_not_what_offload_makes_of_them() -> None:
     with pair(Veth()) as (one, two, _):
         running = two.capture("two-eth0", "/run/a.pcap")
         server = two.spawn(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL)
-        time.sleep(0.3)
+        until(lambda: ":5201 " in two.run(["ss", "-Hltn"], daemon=True).stdout, "iperf3 listens")
         one.run(["iperf3", "-c", "10.0.0.2", "-n", "2M"])
         server.wait(10)
         path = running.stop()

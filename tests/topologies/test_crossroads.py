@@ -11,10 +11,14 @@ from topologies.crossroads import CAFE_LINE, Crossroads
 from topologies.nodes import Host
 
 
-def round_trip(host: Host, address: str) -> float:
-    """Milliseconds, the least of three."""
-    said = host.run(["ping", "-n", "-c", "3", "-i", "0.05", address], daemon=True).stdout
-    return min(float(found) for found in re.findall(r"time=([\d.]+)", said))
+def round_trip(host: Host, address: str, most: float) -> float:
+    """Milliseconds, the least of three; of nine where the line stands still, and it is not less than `most`."""
+    for _ in range(3):
+        said = host.run(["ping", "-n", "-c", "3", "-i", "0.05", address], daemon=True).stdout
+        found = min(float(found) for found in re.findall(r"time=([\d.]+)", said))
+        if found < most:
+            break
+    return found
 
 
 def check(version: int) -> None:
@@ -22,16 +26,18 @@ def check(version: int) -> None:
         attacker = Attacker(lab.attacker, "attacker-eth0")
         quick, slow = 1000 * CAFE_LINE.delay_s, 2000 * CAFE_LINE.delay_s
         with attacker.listening("attacker-cafe") as overhear:
-            assert round_trip(lab.mobile, lab.server_address) < quick
+            assert round_trip(lab.mobile, lab.server_address, quick) < quick
             lab.move("loc2")
-            assert round_trip(lab.mobile, lab.server_address) < quick
+            assert round_trip(lab.mobile, lab.server_address, quick) < quick
             assert list(overhear(0.1)) == []
             lab.move("cafe")
-            assert slow <= round_trip(lab.mobile, lab.server_address) < 2 * slow
+            found = round_trip(lab.mobile, lab.server_address, 2 * slow)
+            assert slow <= found < 2 * slow, found
             # A SYN of the mobile's comes by, and its answer.
             where = f"[{lab.server_address}]" if version == 6 else lab.server_address
             lab.mobile.run(["curl", "--silent", f"http://{where}:9/"], check=False, daemon=True)
-            assert {seen.source.address for seen in overhear(0.3)} == {lab.mobile_address}
+            sources = {seen.source.address for seen in overhear(0.3)}
+            assert sources == {lab.mobile_address}, sources
         own, server = End(lab.attackers_address(40_000), 5), End(lab.server_address, 9)
         with attacker.listening() as hear:
             attacker.send([ordinary_syn(own, server, 77)])

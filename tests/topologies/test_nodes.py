@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.topologies.inside import in_sandbox
-from tests.topologies.pair import pair
+from tests.topologies.pair import commands, pair
 from topologies.links import Veth
 from topologies.network import LabTopo, Network
 from topologies.nodes import BaseStation, Host, NodeError, Router
@@ -201,8 +201,7 @@ def test_the_end_of_a_host_is_the_end_of_all_it_started() -> None:
     host.terminate()
     assert frozen.returncode == -signal.SIGKILL
     assert not Path("/sys/fs/cgroup/alone").exists()
-    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
-    assert not any(b"/run/started" in command or b"mininet:alone" in command for command in commands)
+    assert not any(b"/run/started" in command or b"mininet:alone" in command for command in commands())
 
 
 @in_sandbox

@@ -33,9 +33,9 @@ def test_the_address_is_the_strangers_and_its_kernel_resets_what_it_does_not_kno
             lab.leave()
             assert lab.give_away() == old
             assert old in lab.stranger.ip("address")
-            lab.stranger.run(["ping", "-c", "1", "-W", "2", lab.server_address])
+            lab.stranger.run(["ping", "-c", "1", "-W", "10", lab.server_address])
             lab.arrive("loc2")
-            lab.mobile.run(["ping", "-c", "1", "-W", "2", lab.server_address])
+            lab.mobile.run(["ping", "-c", "1", "-W", "10", lab.server_address])
             end = time.monotonic() + 20
             # Its program may have written all and closed by now: the connection is there until it has been reset.
             while lab.server.run(["ss", "-Htan", "exclude", "listening", "exclude", "time-wait"]).stdout:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.linux.lab import until
 from tests.topologies.inside import in_sandbox
 from topologies import sandbox
 from topologies.sandbox import run_in_sandbox
@@ -126,10 +127,8 @@ def test_signals_are_as_a_program_expects_them() -> None:
 
 @in_sandbox
 def test_orphans_are_reaped() -> None:
-    subprocess.run(["sh", "-c", "sleep 0.05 & exit 0"], check=True)
-    time.sleep(0.3)
-    states = [path.read_text().rsplit(")", 1)[1].split()[0] for path in Path("/proc").glob("[0-9]*/stat")]
-    assert "Z" not in states
+    done = subprocess.run(["sh", "-c", "sleep 0.05 >&2 & echo $!"], stdout=subprocess.PIPE, text=True, check=True)
+    until(lambda: not Path("/proc", done.stdout.strip()).exists(), "it has ended, and nothing of it is left")
 
 
 COUNTER = """
@@ -227,9 +226,8 @@ def test_a_killed_sandbox_takes_its_cgroup_along_even_from_a_mount_of_its_own() 
     process.stdout.readline()
     process.kill()
     process.communicate()
-    time.sleep(0.5)
     subprocess.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], check=True)
-    assert [name for name in os.listdir("/sys/fs/cgroup") if name.startswith("migrate-lab")] == []
+    until(lambda: not list(Path("/sys/fs/cgroup").glob("migrate-lab*")), "it is gone")
 
 
 @in_sandbox
