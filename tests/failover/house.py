@@ -35,8 +35,8 @@ PLACES = {"client": 1, "sA": 2, "sB": 3, "sC": 4, "mon": 5}
 KEY = "a group key of this test only"
 MODIFIED = 1_000_000_000
 SLOW, FAST = 2e6, 100e6
-"""Bits per second of the client's link.  A slow download of some megabytes is still under way whenever the machine stands
-still for a while; once that does not matter any more, the rest of it comes fast."""
+"""Bits per second of the client's link.  A slow download of some megabytes is still under way after the machine has
+stood still for a while; once that does not matter any more, the rest of it comes fast."""
 BEGUN = 60_000
 """Bytes of a download that is well under way."""
 
