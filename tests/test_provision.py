@@ -26,6 +26,7 @@ class Machine:
         self.missing = place / "missing"
         self.release = place / "os-release"
         self.policy = place / "policy-rc.d"
+        self.told = place / "told"
         self.calls.touch()
         self.release.write_text(DEBIAN)
         self.missing.write_text("curl\ntshark\n")
@@ -86,13 +87,14 @@ class Machine:
         )
 
     def run_until(self, call: str) -> int:
-        """Its exit status when it is told to end as soon as `call` has been called."""
+        """Its exit status when it is told to end as soon as `call` has been called; then `told` is there."""
         with subprocess.Popen([self.script], env={"PATH": f"{self.stubs}:{os.environ['PATH']}"}) as process:
             for _ in range(100):
                 if call in self.called():
                     break
                 time.sleep(0.1)
             process.terminate()
+            self.told.touch()
             return process.wait()
 
     def done(self) -> bool:
@@ -186,7 +188,8 @@ def test_being_interrupted_ends_the_package_manager(machine: Machine, stage: str
 
 @as_root
 def test_being_interrupted_lets_an_installation_finish(machine: Machine) -> None:
-    machine.apt(install=f"echo begun >>$calls; sleep 2; cat {machine.policy} >>$calls; echo finished >>$calls")
+    wait = f"until [[ -e {machine.told} ]]; do sleep 0.1; done; sleep 1"
+    machine.apt(install=f"echo begun >>$calls; {wait}; cat {machine.policy} >>$calls; echo finished >>$calls")
     assert machine.run_until("begun") == 143
     assert machine.called()[-2:] == ["exit 101", "finished"]
     assert not machine.policy.exists()

@@ -149,9 +149,7 @@ class Wedge:
     def offer(self, session: Subject) -> bool:
         """Asks the others to go on with it; whether there is anybody."""
         state, now = session.state(), time.monotonic()
-        if state is None or not any(
-            now - peer.heard < choice.SILENT_SECONDS for peer in self._ledger.peers.values()
-        ):
+        if state is None or not any(now - peer.heard < choice.SILENT_SECONDS for peer in self._ledger.peers.values()):
             return False
         self.tell(session)
         self._group.say(Offer(state.token, state.secrets.sent))
@@ -213,10 +211,11 @@ class Wedge:
                 if (ended := self._ledger.has_ended(state)) is not None:
                     self.say(Over(state.token, ended))  # likewise, and meanwhile it has ended here
                     return
-                known = state.token in self._ledger.entries
+                known = self._ledger.entries.get(state.token)
                 if self._ledger.told(opened.sender, opened.boot, state, now):
-                    if not known:
-                        self.event(None, "heard", f"{opened.sender} has it", name=state.secrets.name)
+                    if known is None or known.state.client != state.client:
+                        cause, client = f"{opened.sender} has it", state.client[0]
+                        self.event(None, "heard", cause, name=state.secrets.name, client=client)
                     self._taker.heard(self._ledger.entries[state.token])
             case Over(token, sent):
                 self._supersede(token, sent, opened.sender)

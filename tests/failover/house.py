@@ -23,8 +23,9 @@ from random import Random
 from typing import Any
 
 from migrate.failover.control import SOCKET_NAME
-from scenarios.programs import Download, Nginx, random_file
+from scenarios.programs import Download, Nginx, checksum, random_file
 from tests.linux.lab import OUT, PATIENCE_SECONDS, ROOT, Daemon, clear, until
+from topologies import shaping
 from topologies.links import Cable, Veth
 from topologies.network import LabTopo, Network
 from topologies.nodes import Host, Router
@@ -33,6 +34,11 @@ PORT, GROUP_PORT = 8080, 7777
 PLACES = {"client": 1, "sA": 2, "sB": 3, "sC": 4, "mon": 5}
 KEY = "a group key of this test only"
 MODIFIED = 1_000_000_000
+SLOW, FAST = 2e6, 100e6
+"""Bits per second of the client's link.  A slow download of some megabytes is still under way after the machine has
+stood still for a while; once that does not matter any more, the rest of it comes fast."""
+BEGUN = 60_000
+"""Bytes of a download that is well under way."""
 
 __all__ = ["OUT", "PATIENCE_SECONDS", "House", "Wedge", "clear", "house", "until"]
 
@@ -94,7 +100,8 @@ class Wedge:
         return self.log.read_text()[-3000:]
 
     def events(self, event: str = "") -> list[dict[str, Any]]:
-        lines = self.events_file.read_text().splitlines() if self.events_file.exists() else []
+        text = self.events_file.read_text() if self.events_file.exists() else ""
+        lines = text[: text.rfind("\n") + 1].splitlines()  # the last one may be half written
         found = [json.loads(line) for line in lines]
         return [one for one in found if event in ("", one["event"])]
 
@@ -203,6 +210,17 @@ class House:
 
     def curl(self, name: str, target: Path, *options: str, server: str = "sA", version: int = 4) -> Download:
         return Download(self.client, address(server, version), name, target, *options, port=PORT)
+
+    def rate(self, bps: float) -> None:
+        """Of the client's link, from now on."""
+        for host, interface in ((self.network.nodes["router"], "router-client"), (self.client, "client-eth0")):
+            shaping.set_rate(host, interface, bps)
+
+    def finish(self, download: Download, wanted: str) -> None:
+        """The rest of it comes fast, and all of it is right."""
+        self.rate(FAST)
+        assert download.finish(PATIENCE_SECONDS) == 0
+        assert checksum(download.target) == wanted
 
     def daemon(self, name: str, *options: str) -> Daemon:
         """A migrated with options of its own."""

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from scenarios.programs import Download
+from tests.failover.house import BEGUN, FAST, SLOW
 from tests.linux.lab import OUT, PATIENCE_SECONDS, ROOT, Daemon, Talker, clear, until
+from topologies import shaping
 from topologies.links import Veth
 from topologies.network import LabTopo, Network
 from topologies.nodes import Host
@@ -28,7 +30,20 @@ SERVERS = ("sA", "sB", "sC")
 PORT = 8080
 LENGTH = {4: 24, 6: 64}
 
-__all__ = ["OUT", "PATIENCE_SECONDS", "PORT", "Daemon", "Stage", "Talker", "address", "clear", "stage", "until"]
+__all__ = [
+    "BEGUN",
+    "OUT",
+    "PATIENCE_SECONDS",
+    "PORT",
+    "SLOW",
+    "Daemon",
+    "Stage",
+    "Talker",
+    "address",
+    "clear",
+    "stage",
+    "until",
+]
 
 
 def address(version: int, link: int, end: int) -> str:
@@ -87,6 +102,17 @@ class Stage:
         number = self.replicas["sA"]("accept")
         assert bytes.fromhex(self.replicas["sA"]("read", number)).startswith(b"GET /object")
         return download, number, self.replicas["sA"]("export", number)
+
+    def finish(self, download: Download) -> None:
+        """The rest of it comes fast, and curl is content."""
+        self.rate(FAST)
+        assert download.finish(self.patience) == 0
+
+    def rate(self, bps: float) -> None:
+        """Of each link, from now on."""
+        for name, server in self.servers.items():
+            for host, interface in ((self.client, f"client-{name}"), (server, f"{name}-eth0")):
+                shaping.set_rate(host, interface, bps)
 
     def replace_client_address(self, version: int, old: int, new: int) -> None:
         nodad = " nodad" if version == 6 else ""

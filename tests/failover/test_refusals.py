@@ -10,8 +10,20 @@ from migrate.failover.group import Group
 from migrate.failover.http import Http
 from migrate.failover.messages import Told
 from migrate.failover.state import SoftState
-from scenarios.programs import Download, checksum
-from tests.failover.house import GROUP_PORT, KEY, OUT, PATIENCE_SECONDS, PORT, Reader, address, house, until
+from scenarios.programs import Download
+from tests.failover.house import (
+    BEGUN,
+    GROUP_PORT,
+    KEY,
+    OUT,
+    PATIENCE_SECONDS,
+    PORT,
+    SLOW,
+    Reader,
+    address,
+    house,
+    until,
+)
 from tests.failover.test_requests import answer, sha
 from tests.failover.test_wedge import furnished
 from tests.topologies.inside import in_sandbox
@@ -121,13 +133,13 @@ def test_what_is_not_http() -> None:
 @in_sandbox
 def test_another_group_key() -> None:
     """Who has another key learns nothing, and is not listened to; the log says so in one line."""
-    with house("sA sB sC", rate_bps=20e6) as place:
+    with house("sA sB sC", rate_bps=SLOW) as place:
         wanted = place.file("object", 2_000_000)
         for server in place.servers:
             place.serve(server)
             place.wedge(server, key=KEY if server != "sC" else "another key than the group's")
         download = place.curl("object", OUT / "got")
-        download.wait_for(300_000, PATIENCE_SECONDS)
+        download.wait_for(BEGUN, PATIENCE_SECONDS)
         place.wedges["sB"].knows()
         stranger = place.wedges["sC"]
         assert stranger.ask(do="status")["known of others"] == 0
@@ -136,8 +148,7 @@ def test_another_group_key() -> None:
         sentence = f"refused a datagram from {address('sC')}: it is not sealed with this group's key"
         assert place.wedges["sB"].last_words().count(sentence) == 1
         assert not place.wedges["sB"].events("pronounced")
-        assert download.finish(PATIENCE_SECONDS) == 0
-        assert checksum(OUT / "got") == wanted
+        place.finish(download, wanted)
 
 
 @in_sandbox
@@ -155,23 +166,24 @@ def test_soft_state_of_an_unknown_connection() -> None:
         taker = place.wedges["sB"]
         taker.knows()
         taker.pronounce("sA")
-        assert "the client knows of no such connection" in taker.wait_event("not-taken")["cause"]
+        reason = "the client knows of no such connection"  # or, for a moment, nothing at all
+        until(lambda: any(reason in event["cause"] for event in taker.events("not-taken")), "it is refused")
         assert taker.ask(do="status")["known of others"] == 0
 
 
 @in_sandbox
 def test_the_only_other_replica_is_down() -> None:
     """Nobody goes on: after 2MSL the client sees a reset, and not the end of its stream."""
-    with house(rate_bps=20e6, client_migrated=False) as place:
+    with house(rate_bps=SLOW, client_migrated=False) as place:
         place.daemon("client", "--msl", "1")
         place.file("object", 2_000_000)
         for server in place.servers:
             place.serve(server)
             place.wedge(server)
         download: Download = place.curl("object", OUT / "got")
-        download.wait_for(300_000, PATIENCE_SECONDS)
+        download.wait_for(BEGUN, PATIENCE_SECONDS)
         place.wedges["sB"].kill()
-        place.wedges["sA"].kill()
         began = time.monotonic()
+        place.wedges["sA"].kill()
         assert download.finish(PATIENCE_SECONDS) == 56, "curl: failure in receiving network data"
-        assert 1.5 < time.monotonic() - began < 10
+        assert time.monotonic() - began > 1.5

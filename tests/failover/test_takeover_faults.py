@@ -8,18 +8,18 @@ from collections.abc import Callable
 import pytest
 
 from scenarios.programs import ProgramError
-from tests.failover.stage import Stage, clear, stage
-from tests.failover.stories import RATE, back_and_forth, held_up, slide_30, started_again
+from tests.failover.stage import SLOW, Stage, clear, stage
+from tests.failover.stories import back_and_forth, held_up, slide_30, started_again
 from tests.topologies.inside import in_sandbox
 
 SOON = 4.0
-"""Seconds; the downloads take less than two."""
+"""Seconds; nothing that is waited for takes more than one."""
 
 
 def told(fault: str, story: Callable[[Stage, int], None], patience: float = SOON) -> None:
     os.environ["FAULT"] = fault
     try:
-        with stage(4, rate_bps=RATE, module="tests.failover.wrong", patience=patience) as place:
+        with stage(4, rate_bps=SLOW, module="tests.failover.wrong", patience=patience) as place:
             story(place, 4)
     finally:
         clear()

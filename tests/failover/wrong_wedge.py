@@ -15,8 +15,9 @@ from migrate.failover.state import SoftState
 
 
 def asks_soon() -> None:
-    """No mistake: a silent client is asked after a second whether it is there, and not after thirty."""
-    sockets.ASKED_AFTER_SECONDS = 1
+    """No mistake: a silent client is asked after a second whether it is there, and not after thirty; and every second,
+    for it may be out of reach the first time."""
+    sockets.ASKED_AFTER_SECONDS = sockets._ASKED_AGAIN_SECONDS = 1
 
 
 def one_byte_late() -> None:

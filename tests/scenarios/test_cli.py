@@ -60,7 +60,7 @@ def test_what_is_missing_is_a_sentence_when_asked_for_by_name(
 
 
 def test_what_is_missing_is_a_skip_when_all_are_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--timeout", "2", "--jobs", "4", out=tmp_path) == 1
+    assert run("--jobs", "4", out=tmp_path) == 1
     result = json.loads((tmp_path / "lacking" / "result.json").read_text())
     assert result["verdict"] == "skip"
     assert result["reason"].startswith("the program no-such-program is missing")
@@ -105,6 +105,11 @@ def test_a_bad_option_is_one_sentence_and_status_2(
     assert words in said
     assert said.endswith("; see run_all.sh --help\n")
     assert said.count("\n") == 1
+
+
+def test_a_run_may_take_so_long(tmp_path: Path) -> None:
+    assert run("slow", "--timeout", "0.1", out=tmp_path) == 1
+    assert "took longer than 0.1 s" in json.loads((tmp_path / "slow" / "result.json").read_text())["reason"]
 
 
 def test_the_list_has_names_and_claims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

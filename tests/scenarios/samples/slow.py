@@ -8,12 +8,13 @@ from scenarios.verdict import Check
 class Slow(Scenario):
     name = "slow"
     claim = "it does not end by itself, and says so when it is ended"
+    timeout_seconds = 2
 
     def run(self, context: Context) -> list[Check]:
-        context.step("waiting")
         program = subprocess.Popen(["sleep", "300"])
-        Path(context.out, "pid").write_text(str(program.pid))
         try:
+            Path(context.out, "pid").write_text(str(program.pid))
+            context.step("waiting")
             program.wait()
         finally:
             program.kill()
