@@ -1,0 +1,48 @@
+"""A daemon that stood still itself has still tried: what it feeds to the kernel it feeds once, however late it is."""
+
+from __future__ import annotations
+
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from migrate.core import ACK, FIN, FourTuple, Segment, TcpState
+from migrate.linux import ending, orphans
+from migrate.linux.repair import CannotCarry
+from tests.linux import lab
+
+PAIR = FourTuple(lab.ip("10.0.0.1"), 1, lab.ip("10.0.0.2"), 2)
+SEGMENT = Segment(PAIR.remote_ip, 2, PAIR.local_ip, 1, FIN | ACK, 1, 1)
+
+
+@pytest.fixture(autouse=True)
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second passes between any two looks at the clock."""
+    seconds = count()
+    clock: Any = SimpleNamespace(monotonic=lambda: float(next(seconds)), sleep=lambda _: None)
+    monkeypatch.setattr(ending, "time", clock)
+    monkeypatch.setattr(orphans, "time", clock)
+    monkeypatch.setattr(orphans, "_is_ours", lambda _: True)
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_fin_is_fed_before_it_is_given_up(monkeypatch: pytest.MonkeyPatch, takes: bool) -> None:
+    fed: list[Segment] = []
+    monkeypatch.setattr(ending, "_state", lambda _: TcpState.CLOSE_WAIT if fed and takes else TcpState.ESTABLISHED)
+    sock: Any = None
+    assert ending._fed(sock, SEGMENT, fed.append, (TcpState.CLOSE_WAIT,)) is takes
+    assert fed == [SEGMENT]
+
+
+def test_a_reset_is_fed_before_a_closed_socket_is_given_up() -> None:
+    fed: list[Segment] = []
+    there = SimpleNamespace(state=TcpState.FIN_WAIT1)
+    ends: Any = lambda _: None if fed else there  # noqa: E731
+    stays: Any = lambda _: there  # noqa: E731
+    orphans.end(PAIR, 1, fed.append, ends)
+    assert len(fed) == 1
+    with pytest.raises(CannotCarry, match="does not end"):
+        orphans.end(PAIR, 1, fed.append, stays)
+    assert len(fed) == 2
