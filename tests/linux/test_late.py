@@ -1,4 +1,5 @@
-"""A daemon that stood still itself has still tried: what it feeds to the kernel it feeds once, however late it is."""
+"""A daemon that stood still itself has still tried: what it feeds to the kernel it feeds once, and what it waits for it
+looks at once more, however late it is."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from migrate.core import ACK, FIN, FourTuple, Segment, TcpState
-from migrate.linux import ending, orphans
+from migrate.linux import ending, freezer, orphans
+from migrate.linux.freezer import Freezer
 from migrate.linux.repair import CannotCarry
 from tests.linux import lab
 
@@ -24,6 +26,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
     clock: Any = SimpleNamespace(monotonic=lambda: float(next(seconds)), sleep=lambda _: None)
     monkeypatch.setattr(ending, "time", clock)
     monkeypatch.setattr(orphans, "time", clock)
+    monkeypatch.setattr(freezer, "time", clock)
     monkeypatch.setattr(orphans, "_is_ours", lambda _: True)
 
 
@@ -46,3 +49,18 @@ def test_a_reset_is_fed_before_a_closed_socket_is_given_up() -> None:
     with pytest.raises(CannotCarry, match="does not end"):
         orphans.end(PAIR, 1, fed.append, stays)
     assert len(fed) == 2
+
+
+@pytest.mark.parametrize("stand", [True, False])
+def test_programs_are_looked_at_once_more_before_they_are_given_up(stand: bool) -> None:
+    looks = iter([False, stand])  # they come to stand while the daemon itself does
+
+    class Late(Freezer):
+        def __init__(self) -> None:
+            pass
+
+        @property
+        def frozen(self) -> bool:
+            return next(looks)
+
+    assert Late()._stands(0.5) is stand
