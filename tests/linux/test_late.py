@@ -3,6 +3,7 @@ looks at once more, however late it is."""
 
 from __future__ import annotations
 
+import asyncio
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from migrate.core import ACK, FIN, FourTuple, Segment, TcpState
+from migrate.daemon.control import RequestError
+from migrate.daemon.requests import Requests
 from migrate.linux import ending, freezer, orphans
 from migrate.linux.freezer import Freezer
 from migrate.linux.repair import CannotCarry
@@ -64,3 +67,21 @@ def test_programs_are_looked_at_once_more_before_they_are_given_up(stand: bool) 
             return next(looks)
 
     assert Late()._stands(0.5) is stand
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_an_address_that_comes_between_two_looks_is_there(comes: bool) -> None:
+    """It is no longer one that is to come."""
+    looks = iter([False, comes, comes])
+    service: Any = SimpleNamespace(
+        local=lambda: {PAIR.local_ip} if next(looks) else set(),
+        coming=set,
+        registry=SimpleNamespace(all=list),
+        effects=SimpleNamespace(flush=list),
+    )
+    asked = Requests(service).migrate(PAIR.local_ip, None)
+    if comes:
+        assert asyncio.run(asked) == []
+    else:
+        with pytest.raises(RequestError, match="has no address"):
+            asyncio.run(asked)
