@@ -77,7 +77,8 @@ class Requests:
         """Moves one connection, or all that can speak from `to`; an address that has just been added is waited for."""
         end = time.monotonic() + ADDRESS_SECONDS
         while to not in self._service.local():
-            if to not in self._service.coming() or time.monotonic() > end:
+            is_coming = to in self._service.coming() and time.monotonic() < end
+            if not is_coming and to not in self._service.local():  # it may have come between two looks
                 raise RequestError(f"this host has no address {to}; add it to an interface first")
             await asyncio.sleep(PAUSE_SECONDS)
         answers = []

@@ -76,11 +76,12 @@ def _fed(sock: socket.socket, segment: Segment, feed: Feed, states: Collection[T
     """Feeds the segment until the socket is in one of the states; false if it does not get there."""
     end = time.monotonic() + PATIENCE_SECONDS
     while _state(sock) not in states:
-        if time.monotonic() > end:
-            return False
         feed(segment)
-        if _state(sock) not in states:
-            time.sleep(0.001)
+        if _state(sock) in states:
+            break
+        if time.monotonic() > end:  # only now: however late it is, it has been fed
+            return False
+        time.sleep(0.001)
     return True
 
 

@@ -74,7 +74,7 @@ class Freezer:
         while not self.frozen:
             left = deadline - time.monotonic()
             if left <= 0:
-                return False
+                return self.frozen  # once more: it may have stood still itself
             select.select((), (), (self._events,), min(left, _GLANCE_SECONDS))
         return True
 

@@ -148,10 +148,15 @@ def end(pair: FourTuple, rcv_nxt: int, feed: Feed, lookup: Lookup) -> None:
     all the same.  Raises `CannotCarry` where it does not end."""
     deadline = time.monotonic() + ending.PATIENCE_SECONDS
     with contextlib.nullcontext() if _is_ours(pair.local_ip) else at_hand(pair.local_ip):
-        while (entry := lookup(pair)) is not None and entry.state != TcpState.TIME_WAIT:
-            if time.monotonic() > deadline:
-                raise CannotCarry("its closed socket does not end")
+        while _is_there(lookup, pair):
             feed(_from_peer(pair, RST, rcv_nxt, 0, 0))
+            if time.monotonic() > deadline and _is_there(lookup, pair):  # however late it is, it has heard it once
+                raise CannotCarry("its closed socket does not end")
+
+
+def _is_there(lookup: Lookup, pair: FourTuple) -> bool:
+    entry = lookup(pair)
+    return entry is not None and entry.state != TcpState.TIME_WAIT
 
 
 def _is_ours(address: Address) -> bool:
