@@ -38,14 +38,13 @@ def played(stage: Stage, guard: str, mistake: str) -> set[str]:
 @in_sandbox
 def test_mistakes_of_the_wedge_turn_failover_red() -> None:
     OUT.mkdir(exist_ok=True)
+    for module in (failover_requests, failover_stage, failover_wrong):
+        setattr(module, "PATIENCE_SECONDS", 5.0)  # noqa: B010  not all of them export it
+    failover_stage.STALL_SECONDS = 1
     quick = [fault for fault in FAULTS if fault.quick]
     assert len(quick) >= 4
     with stage_of(Context(seed=1, profile="paper", ip=4, out=OUT, pictures=False)) as stage:
         assert not {name for name in played(stage, quick[0].guard, "") if not name.endswith(SLOW)}
-        # What is wrong does not come right by patience.
-        for module in (failover_requests, failover_stage, failover_wrong):
-            setattr(module, "PATIENCE_SECONDS", 5.0)  # noqa: B010  not all of them export it
-        failover_stage.STALL_SECONDS = 1
         for fault in quick:
             red = played(stage, fault.guard, fault.wedge)
             assert red >= set(fault.red), f"{fault.name}: red are {sorted(red)}"
