@@ -238,7 +238,7 @@ FAULTS = [
         "a lost 6 is not repaired",
         "lost 6 is repaired as in any three-way handshake",
         (
-            (answering._duplicate, "        return [again]", "        return []"),
+            (answering._duplicate, "        return [_note(accepted, _syn_ack(c, event))]", "        return []"),
             (answering.on_answer_timeout, "for pair in asked", "for pair in ()"),
         ),
         "rapid",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 
 from migrate.core import options
 from migrate.linux import maps
 from migrate.linux.build import SOURCES
 
 TWINS = {
+    "AF_INET": socket.AF_INET,
     "MP_KIND": options.MP_KIND,
     "MIGRATE_KIND": options.MIGRATE_KIND,
     "CURVE_P192": options.CURVE_P192,

@@ -131,7 +131,7 @@ def speaks_while_nobody_comes(run: GoneRun) -> None:
     ("spoil", "wrong"),
     [
         (lambda run: setattr(run, "told_after", 3.9), {ERROR}),
-        (lambda run: setattr(run, "told_after", 4.2), {ERROR}),
+        (lambda run: setattr(run, "told_after", 5.1), {ERROR}),
         (lambda run: setattr(run, "told_after", 0.0), {"gone: what nginx was told"}),
         (lambda run: run.told.pop(), {"gone: what nginx was told"}),
         (lambda run: setattr(run, "left", 1), {"gone: connections that the server has left"}),
