@@ -14,7 +14,7 @@ from tests.failover.house import BEGUN, GROUP_PORT, KEY, OUT, PATIENCE_SECONDS, 
 from tests.topologies.inside import in_sandbox
 
 GROUPS = {4: "239.77.77.77", 6: "ff15::7777"}
-SIZE = 2_000_000
+SIZE = 4_000_000
 
 
 def by_multicast(place: House, version: int) -> None:
