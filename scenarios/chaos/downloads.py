@@ -28,6 +28,9 @@ RESET_STATUSES = (52, 56)
 """curl's, for a connection that ended without an answer, or by a reset."""
 PAUSE_SECONDS = 1.0
 """A download to which nothing comes for longer has paused; when, is kept."""
+ASKS_AFTER_SECONDS = 5
+"""curl's TCP keepalive (usually a minute): the RST of a server that is killed behind a cut is lost, and who only
+receives would wait for its data."""
 STUCK_SECONDS = 2 * MSL_SECONDS + 30.0
 LOOK_SECONDS = 0.05
 
@@ -77,6 +80,7 @@ class _Running:
         at = f"[{at}]" if download.version == 6 else at
         # Of several objects the first that fails ends it: else the status would be the last one's.
         words: list[str | Path] = ["curl", "--silent", "--show-error", "--fail", "--fail-early", "--no-buffer"]
+        words += ["--keepalive-time", str(ASKS_AFTER_SECONDS)]
         words += ["--write-out", "%{local_port}\\n", *(["--limit-rate", download.rate] if download.rate else [])]
         self.targets = [work / f"{download.number}-{index}" for index in range(len(download.names))]
         for name, target in zip(download.names, self.targets, strict=True):
