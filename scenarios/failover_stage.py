@@ -28,7 +28,7 @@ STALL_SECONDS = 20
 OBJECTS = {"object": 400_000, "second": 150_000, "padded/object": 60_000, "chunked/object": 400_000}
 DIFFERING = "differing"
 """An object that is another one on each replica."""
-DIFFERING_BYTES = 400_000
+DIFFERING_BYTES = 1_200_000
 BUFFER = "4096 65536 65536"
 MODIFIED = 1_000_000_000
 """When the objects were last changed, seconds since 1970: Debian's nginx makes an entity tag of this and the length."""
