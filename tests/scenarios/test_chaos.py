@@ -31,7 +31,7 @@ def chaos(kills: int, wrong: str = "", fault: str = "none") -> tuple[int, dict[s
     replica.MSL_SECONDS = 5.0
     downloads.STUCK_SECONDS = 25.0  # a client that is reset waits for 2MSL, maybe after one for another member
     downloads.SLOW_RATES = ["200k", "300k"]  # the slowest would take more than a minute to its end
-    cli.DRAIN_SECONDS = 60.0 if fault == "none" else 15.0
+    cli.DRAIN_SECONDS = 75.0 if fault == "none" else 15.0  # a server waits for a minute in FIN-WAIT-2
     os.environ["WRONG"], os.environ["FAULT"] = wrong, fault
     module = ["--module", "tests.failover.wrong_wedge"] if wrong else []
     module += ["--migrated", "tests.scenarios.soak_faulty"]
