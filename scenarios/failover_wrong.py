@@ -35,7 +35,7 @@ def pronounced(stage: Stage) -> list[Check]:
     with stage.case("wrong") as case:
         case.step("downloading from sA")
         download = case.download("object")
-        case.wedges["sB"].wait_until_known(PATIENCE_SECONDS)
+        case.wedges["sB"].wait_until_known(PATIENCE_SECONDS, answered=True)
         topology.part("sA", ["sB", "mon"])
         try:
             download.wait_for(LOSSES_FROM_BYTES, PATIENCE_SECONDS)

@@ -92,10 +92,12 @@ class Wedge:
         """Says to it what `migratectl take CONNECTION` would say; raises `ProgramError` where it knows of none."""
         self._ask(do="take", connection=connection)
 
-    def wait_until_known(self, patience: float, count: int = 1) -> None:
-        """Until it knows of so many connections of the others; raises `ProgramError`."""
+    def wait_until_known(self, patience: float, count: int = 1, answered: bool = False) -> None:
+        """Until it knows of so many connections of the others (`answered`: and what they are answered); raises
+        `ProgramError`."""
         end = time.monotonic() + patience
-        while (known := int(self._ask(do="status")["known of others"])) < count:
+        what = "their answers" if answered else "known of others"
+        while (known := int(self._ask(do="status")[what])) < count:
             if time.monotonic() > end:
                 raise ProgramError(f"the wedge on {self.host.name} knows {known} connections of others, not {count}")
             time.sleep(0.005)

@@ -303,6 +303,7 @@ class Wedge:
             "connections": len(self._sessions),
             "known of others": len(self._ledger.entries),
             "bytes of their requests": sum(len(entry.state.asked) for entry in self._ledger.entries.values()),
+            "their answers": sum(entry.state.answer is not None for entry in self._ledger.entries.values()),
             "members": {
                 peer.name: {"connections": peer.connections, "declines": peer.declines}
                 for peer in self._ledger.peers.values()
