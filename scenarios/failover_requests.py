@@ -82,7 +82,7 @@ def head(stage: Stage) -> list[Check]:
         first = ("--head", "--output", str(case.target("head")), case.url(padded), "--next", "--silent", "--fail")
         case.curl = case.download(padded, *first)
         case.wait_for_loss()
-        case.wedges["sB"].wait_until_known(PATIENCE_SECONDS)
+        case.wedges["sB"].wait_until_known(PATIENCE_SECONDS, answered=True)
         case.step("cutting sA off within the head")
         stage.topology.part("sA", everybody)
         stage.topology.wan.clear_rules()
