@@ -201,9 +201,10 @@ def wrong(
         move = measures.the_move(stream)
         before = measures.data(stream, sender=False, epochs=[0])
         after = measures.data(stream, sender=False, epochs=[move.epoch])
-        spoken = [one for one in stream.of_epoch(move.epoch) if one.from_initiator and not one.has(SYN)]
+        spoken = (one.time for one in stream.of_epoch(move.epoch) if one.from_initiator and not one.has(SYN))
+        speaks = min(spoken, default=float("inf"))
         # Between 6 and its first word to sB the client hears nothing at the old address.
-        again = [one for one in before if one.time > min((said.time for said in spoken), default=float("inf"))]
+        again = [one for one in before if one.time > speaks]
         if not again:
             raise Invalid(f"{name}: sA sent nothing after the take-over: the run does not show what the client answers")
         resets = [one for one in stream.segments if one.from_initiator and one.has(RST)]
