@@ -31,7 +31,9 @@ CYCLE_SECONDS = 300.0
 """In one cycle the mobile's daemon is killed, in the next the server's: the other one lives long enough for memory that
 grows to be told from what a young process fills."""
 DRAIN_SECONDS = 180.0
-"""For what a program leaves to the kernel, and for migrated's own forgetting, which comes once a minute."""
+"""For what a program leaves to the kernel."""
+FORGET_SECONDS = 180.0
+"""For migrated's own forgetting, which comes once a minute."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -128,7 +130,7 @@ class Soak:
         wait_until_closed(stage.hosts.values(), DRAIN_SECONDS)
         self._progress.say("waiting for what is remembered to be forgotten", now=True)
         before = self._document.before
-        self._document.after = leaks.settle(stage, before, DRAIN_SECONDS)
+        self._document.after = leaks.settle(stage, before, FORGET_SECONDS)
         if left := leaks.differences(before, self._document.after):
             raise Broken(f"something is left: {'; '.join(left)}")
 

@@ -25,10 +25,10 @@ LOST_RST_SECONDS = 75.0
 minute (tcp_fin_timeout)."""
 
 
-def soak(fault: str, seconds: float, drain: float = 12.0) -> tuple[int, dict[str, Any]]:
+def soak(fault: str, seconds: float, forget: float = 12.0) -> tuple[int, dict[str, Any]]:
     """A short one, with a migrated that has this fault: its exit status and result.json."""
     os.environ["FAULT"] = fault
-    cli.DRAIN_SECONDS, stage.MSL_SECONDS = drain, 1.5
+    cli.DRAIN_SECONDS, cli.FORGET_SECONDS, stage.MSL_SECONDS = LOST_RST_SECONDS, forget, 1.5
     walk.OUTAGE_SECONDS, walk.ABSENCE_SECONDS = (0.1, 0.4), (0.0, 0.2)
     arguments = ["--minutes", str(seconds / 60), "--out", str(OUT), "--module", "tests.scenarios.soak_faulty"]
     status = cli.main(arguments)
@@ -39,7 +39,7 @@ def soak(fault: str, seconds: float, drain: float = 12.0) -> tuple[int, dict[str
 
 @in_sandbox
 def test_a_short_soak_passes() -> None:
-    status, result = soak("none", 6, drain=LOST_RST_SECONDS)
+    status, result = soak("none", 6, forget=60)
     assert (status, result["verdict"]) == (0, "pass"), result["reason"]
     assert result["counts"]["moves"] > 0
     assert result["counts"]["transfers that arrived right"] == result["counts"]["transfers"] > 0
@@ -72,7 +72,7 @@ def test_an_entry_that_stays_is_seen() -> None:
 @in_sandbox
 def test_a_checkpoint_that_stays_is_seen() -> None:
     Use.WARM_SECONDS, Use.WINDOW_SECONDS = 4.0, 4.0
-    status, result = soak("checkpoint", 40, drain=60)
+    status, result = soak("checkpoint", 40)
     assert (status, result["verdict"]) == (1, "fail")
     assert result["reason"].startswith("what a worker keeps of a move"), result["reason"]
     (kept,) = [one["value"] for one in result["reported"] if one["name"] == "what a worker keeps of a move"]
