@@ -221,40 +221,12 @@ class Effects:
 
     def _carry(self, batch: list[tuple[Managed, Rebind]]) -> None:
         by_pair = {action.old: managed for managed, action in batch}
-        orders = []
-        holding: dict[FourTuple, Managed] = {}
-        for managed, action in batch:
-            position = self._probe(action.old)
-            if position and position.out_of_order:
-                holding[action.old] = managed
-            managed.ts_recent = position.ts_recent if position else 0
-            moves = action.new.local_ip != action.old.local_ip
-            reason = position and carryable.why_not(position, moves, self._lookup(action.old))
-            if reason:
-                managed.failure = reason
-                self.step(managed, RebindFailed(reason))
-            else:
-                orders.append(self._order(managed, action))
-        if not orders:
-            return
-
-        def lead(order: Order, image: Checkpoint) -> None:
-            managed = by_pair[order.old]
-            if order.acknowledge:
-                self._send(managed, third_segment(order.new, image, managed.ts_recent))
-            elif _has_widened(managed, image):
-                self._acknowledge_again(managed, order.new)
-            self._feed(managed, order.new)
-
-        known = {pair: managed.holder for pair, managed in by_pair.items() if managed.holder}
-        beyond = self._beyond({order.old: order for order in orders}, holding) if holding else {}
         try:
-            ends = {(order.new.remote_ip, order.new.local_ip) for order in orders}
-            with speaking_from(self._routing, ends, self._tables.source_towards):
-                outcomes = [(done.order, done.reason) for done in self._rebinder.carry(orders, lead, known, beyond)]
+            with self._rebinder.batch():
+                outcomes = self._carried(batch, by_pair)
         except OSError as error:
             # Nothing was begun: there is no route, or the programs do not stand still.
-            outcomes = [(order, error.strerror or str(error)) for order in orders]
+            outcomes = [(self._order(*one), error.strerror or str(error)) for one in batch]
         for order, reason in outcomes:
             managed = by_pair[order.old]
             if reason is None:
@@ -266,6 +238,43 @@ class Effects:
             else:
                 managed.failure = reason
                 self.step(managed, RebindFailed(reason))
+
+    def _carried(
+        self, batch: list[tuple[Managed, Rebind]], by_pair: dict[FourTuple, Managed]
+    ) -> list[tuple[Order, str | None]]:
+        """What has become of each, the reason where it could not be carried.  Raises OSError, with nothing begun."""
+        outcomes: list[tuple[Order, str | None]] = []
+        orders: dict[FourTuple, Order] = {}
+        holding: dict[FourTuple, Managed] = {}
+        for managed, action in batch:
+            position = self._probe(action.old)
+            if position and position.out_of_order:
+                holding[action.old] = managed
+            managed.ts_recent = position.ts_recent if position else 0
+            moves = action.new.local_ip != action.old.local_ip
+            reason = carryable.why_not(position, moves, self._lookup(action.old)) if position else None
+            order = self._order(managed, action)
+            if reason:
+                outcomes.append((order, reason))
+            else:
+                orders[action.old] = order
+        if not orders:
+            return outcomes
+
+        def lead(order: Order, image: Checkpoint) -> None:
+            managed = by_pair[order.old]
+            if order.acknowledge:
+                self._send(managed, third_segment(order.new, image, managed.ts_recent))
+            elif _has_widened(managed, image):
+                self._acknowledge_again(managed, order.new)
+            self._feed(managed, order.new)
+
+        known = {pair: managed.holder for pair, managed in by_pair.items() if managed.holder}
+        beyond = self._beyond(orders, holding) if holding else {}
+        ends = {(order.new.remote_ip, order.new.local_ip) for order in orders.values()}
+        with speaking_from(self._routing, ends, self._tables.source_towards):
+            done = self._rebinder.carry(list(orders.values()), lead, known, beyond)
+        return [*outcomes, *((each.order, each.reason) for each in done)]
 
     def _join(self, batch: list[tuple[Managed, Rebind]]) -> None:
         """Connections that this host takes over: there is nothing to be carried, and nobody to be held still."""

@@ -40,13 +40,16 @@ class Freezer:
             raise FreezeError(0, f"{cgroup} is no cgroup v2 directory with a freezer") from None
         self._cgroup, self._restarts = cgroup, Restarts(cgroup)
 
+    def begin(self) -> None:
+        """The programs begin to stand still, while what else is to be done before is done; `freeze` waits for them."""
+        self._write(b"1")
+
     def freeze(self, patience: float = 1.0, note: Callable[[Policies], None] = lambda policies: None) -> None:
         """`note` is told of the policies that are about to be changed: should this process be killed before they are
         as they were, `restore` is somebody else's.
 
         Raises `FreezeError`, with everything running again, if a process does not stop in `patience` seconds."""
-        self._restarts.recent()
-        self._write(b"1")
+        self.begin()
         if self._stands(_LATE_SECONDS):
             return
         late = _policies(self._cgroup)

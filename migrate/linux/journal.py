@@ -7,13 +7,15 @@ leaves the record before it.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pickle
 import socket
 import stat
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from operator import attrgetter
 from pathlib import Path
@@ -26,7 +28,10 @@ from migrate.linux.repair import Checkpoint
 _END = struct.Struct("=Q")
 _HEADER = struct.Struct("=QQ")  # the end offset; the network namespace's cookie, which no other has until the next boot
 _SO_NETNS_COOKIE = 71
-_LENGTH = struct.Struct("=I")
+_KEPT_BYTES = 1 << 20
+"""Of the file, so that what a rebind writes down need not wait for pages while its programs stand still."""
+_ZEROS = bytes(1 << 16)
+_LENGTHS = struct.Struct("=III")  # of a record's own bytes, and of what a program has sent and received
 
 
 class Phase(Enum):
@@ -97,14 +102,23 @@ class Journal:
                 raise PermissionError(1, "somebody else could have written it", str(path))
         header = os.pread(self._fd, _HEADER.size, 0)
         cookie = _namespace_cookie()
+        self._end = self._used = os.fstat(self._fd).st_size
+        self._kept = _HEADER.size
         if len(header) < _HEADER.size or _HEADER.unpack(header)[1] != cookie:
             os.pwrite(self._fd, _HEADER.pack(_HEADER.size, cookie), 0)
             self.clear()
+        with contextlib.suppress(OSError):  # no room for so much, or not beforehand on this file system
+            os.posix_fallocate(self._fd, 0, _KEPT_BYTES)
+            self._kept = _KEPT_BYTES
 
     def clear(self) -> None:
         os.pwrite(self._fd, _END.pack(_HEADER.size), 0)
-        os.ftruncate(self._fd, _HEADER.size)
-        self._end = _HEADER.size
+        if self._used > self._kept:
+            os.ftruncate(self._fd, self._kept)
+        dirty = min(self._used, self._kept)
+        for at in range(_HEADER.size, dirty, len(_ZEROS)):
+            os.pwrite(self._fd, _ZEROS[: dirty - at], at)
+        self._end = self._used = _HEADER.size
 
     def remove(self) -> None:
         """For a daemon that ends in order."""
@@ -131,15 +145,22 @@ class Journal:
         self._append(dict(policies))
 
     def image(self, index: int, image: Checkpoint) -> None:
-        self._append((index, Phase.IMAGED, image))
+        """Raises OSError where there is no room for it."""
+        # The data as they are: to copy them as often as pickle does takes as long as all else in a rebind.
+        bare = replace(image, send_data=b"", recv_data=b"")
+        self._append((index, Phase.IMAGED, bare), image.send_data, image.recv_data)
 
     def phase(self, index: int, phase: Phase) -> None:
         self._append((index, phase, None))
 
-    def _append(self, record: object) -> None:
+    def _append(self, record: object, sent: bytes = b"", received: bytes = b"") -> None:
         body = pickle.dumps(record, pickle.HIGHEST_PROTOCOL)
-        os.pwrite(self._fd, _LENGTH.pack(len(body)) + body, self._end)
-        self._end += _LENGTH.size + len(body)
+        parts = (_LENGTHS.pack(len(body), len(sent), len(received)), body, sent, received)
+        end = self._end + sum(map(len, parts))
+        self._used = max(self._used, end)
+        if os.pwritev(self._fd, parts, self._end) < end - self._end:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._end = end
         os.pwrite(self._fd, _END.pack(self._end), 0)
 
     def read(self) -> Story:
@@ -148,9 +169,14 @@ class Journal:
         at, port_range, entries, aside = _HEADER.size, None, dict[int, Entry](), list[Holder]()
         hurried: dict[int, int] = {}
         while at < end:
-            (length,) = _LENGTH.unpack(os.pread(self._fd, _LENGTH.size, at))
-            record = pickle.loads(os.pread(self._fd, length, at + _LENGTH.size))  # our own bytes: see the file's owner
-            at += _LENGTH.size + length
+            lengths = _LENGTHS.unpack(os.pread(self._fd, _LENGTHS.size, at))
+            at += _LENGTHS.size
+            parts = []
+            for length in lengths:
+                parts.append(self._read(length, at))
+                at += length
+            body, sent, received = parts
+            record = pickle.loads(body)  # our own bytes: see the file's owner
             match record:
                 case str():
                     port_range = record
@@ -163,9 +189,20 @@ class Journal:
                     entries[index] = Entry(order, Holder(*where), reuse)
                 case (int() as index, Phase() as phase, image):
                     entries[index].phase = phase
-                    entries[index].image = image or entries[index].image
-        self._end = end
+                    if image is not None:
+                        entries[index].image = replace(image, send_data=sent, recv_data=received)
+        self._end, self._used = end, os.fstat(self._fd).st_size  # a record may be half written behind the end
         return Story(port_range, entries, aside, hurried)
+
+    def _read(self, length: int, at: int) -> bytes:
+        """Raises OSError where the file ends before."""
+        found = b""
+        while len(found) < length:
+            more = os.pread(self._fd, length - len(found), at + len(found))
+            if not more:
+                raise OSError(errno.EIO, "the journal ends in the middle of a record")
+            found += more
+        return found
 
 
 def _namespace_cookie() -> int:

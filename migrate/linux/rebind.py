@@ -5,7 +5,8 @@ killed worker left half done.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,18 @@ class Rebinder:
         self._lookup = Lookup()
         self._ports = Ports(cgroup, journal, switchboard)
 
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Around `carry`, and what must be found out for it: it takes programs a while to stand still."""
+        self._journal.begin()
+        # Until somebody finishes what begins here, the eBPF side keeps away what it is told to, should that take long.
+        self._switchboard.promise(STANDSTILL_SECONDS)
+        try:
+            self._freezer.begin()
+            yield
+        finally:
+            self._thaw()
+
     def carry(
         self,
         orders: Sequence[Order],
@@ -70,34 +83,31 @@ class Rebinder:
         known: Mapping[FourTuple, Holder] | None = None,
         beyond: Mapping[FourTuple, Sequence[tuple[int, bytes]]] | None = None,
     ) -> list[Outcome]:
-        """Rebinds each; `lead(order, image)` speaks first on the new address pair, before any data does.  `known`: what
-        `find` gave a while ago.  `beyond`: out-of-order queues by the old pair, of those that are to keep them."""
+        """Rebinds each, in a `batch`; `lead(order, image)` speaks first on the new address pair, before any data does.
+        `known`: what `find` gave a while ago.  `beyond`: out-of-order queues by the old pair, of those that are to keep
+        them.
+
+        Raises `FreezeError`."""
         outcomes: list[Outcome] = []
         where = dict(known or {})
         lacking = [order.old for order in orders if order.old not in where]
         if lacking:
             where |= self.find(lacking)
-        self._journal.begin()
-        # Until somebody finishes what begins here, the eBPF side keeps away what it is told to, should that take long.
-        self._switchboard.promise(STANDSTILL_SECONDS)
-        try:
-            self._freezer.freeze(note=self._journal.hurried)
-            busy = self.descriptors.now({holder.pid for holder in where.values()})
-            for index, order in enumerate(orders):
-                try:
-                    held = self._borrowed(order.old, where)
-                    if held and held[0].inode in busy:
-                        held[1].close()
-                        raise CannotCarry(carryable.IO_URING)
-                    if held is not None:
-                        self._carry_one(index, order, *held, lead, (beyond or {}).get(order.old, ()))
-                    else:
-                        self._carry_orphan(index, order, lead)
-                    outcomes.append(Outcome(order, None))
-                except (CannotCarry, OSError) as error:  # one that cannot be carried is no harm to the others
-                    outcomes.append(Outcome(order, str(error)))
-        finally:
-            self._thaw()
+        self._freezer.freeze(note=self._journal.hurried)
+        busy = self.descriptors.now({holder.pid for holder in where.values()})
+        for index, order in enumerate(orders):
+            try:
+                held = self._borrowed(order.old, where)
+                if held and held[0].inode in busy:
+                    held[1].close()
+                    raise CannotCarry(carryable.IO_URING)
+                if held is not None:
+                    self._carry_one(index, order, *held, lead, (beyond or {}).get(order.old, ()))
+                else:
+                    self._carry_orphan(index, order, lead)
+                outcomes.append(Outcome(order, None))
+            except (CannotCarry, OSError) as error:  # one that cannot be carried is no harm to the others
+                outcomes.append(Outcome(order, getattr(error, "strerror", None) or str(error)))
         return outcomes
 
     def recover(self, lead: Callable[[Order, Checkpoint], None]) -> list[Outcome]:
@@ -171,11 +181,11 @@ class Rebinder:
             try:
                 image = self._image(sock, order, reuse)
                 image.beyond = resend.held(pieces, image)
-            except (CannotCarry, OSError):
+                self._journal.image(index, image)
+            except (CannotCarry, OSError):  # OSError: too much waits in its queues for the journal
                 self._put_back(sock, reuse)
                 self._journal.phase(index, Phase.DONE)
                 raise
-            self._journal.image(index, image)
             try:
                 self._finish(sock, order, image, lead, lambda phase: self._journal.phase(index, phase))
             except (CannotCarry, OSError) as error:  # OSError: the new address has gone in this very moment

@@ -7,6 +7,7 @@ forgets, are the kernel's (net/ipv4/tcp.c: do_tcp_setsockopt, tcp_disconnect, tc
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import secrets
@@ -41,6 +42,7 @@ FIN_SENT = frozenset((TcpState.FIN_WAIT1, TcpState.FIN_WAIT2, TcpState.CLOSING, 
 FIN_RECEIVED = frozenset((TcpState.CLOSE_WAIT, TcpState.CLOSING, TcpState.LAST_ACK))
 CARRIED = frozenset((TcpState.ESTABLISHED, *FIN_SENT, *FIN_RECEIVED))
 
+_libc = ctypes.CDLL(None, use_errno=True)
 _INFO = struct.Struct("BBBBBBBB")
 _WINDOW = struct.Struct("=IIIII")
 _CHUNK = 1 << 18
@@ -315,11 +317,7 @@ def _signed(number: int) -> int:
 
 def disconnect(sock: socket.socket) -> None:
     """Closes a socket in repair mode without a word to the peer; its descriptors stay."""
-    # Python's connect() knows no AF_UNSPEC.
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.connect(sock.fileno(), bytes(16), 16):
+    if _libc.connect(sock.fileno(), bytes(16), 16):  # Python's connect() knows no AF_UNSPEC
         number = ctypes.get_errno()
         raise CannotCarry(f"cannot disconnect: {errno.errorcode.get(number, number)}")
 

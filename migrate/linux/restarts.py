@@ -39,28 +39,27 @@ class Restarts:
 
     def __init__(self, cgroup: Path) -> None:
         self._cgroup = cgroup
-        self._filtered: list[int] | None = None
+        self._filtered: list[int] = []
         self._again = 0.0
 
-    def recent(self) -> None:
-        """Looks who has one, unless that was done a moment ago."""
+    def mend(self) -> None:
+        """Of those of them that stand still, none says restart_syscall when it goes on.
+
+        Raises `StuckError`, after which this process has to end."""
+        self._look()
+        for thread in self._filtered:
+            with contextlib.suppress(OSError):  # it has ended, or somebody else traces it
+                if _sleeps(thread):
+                    _ask_again(thread)
+
+    def _look(self) -> None:
+        """Who has one, unless that was found out a moment ago."""
         began = time.monotonic()
         if began < self._again:
             return
         self._filtered = [thread for thread in _threads(self._cgroup) if _has_filter(thread)] if _KNOWN else []
         now = time.monotonic()
         self._again = now + (now - began) / _SHARE
-
-    def mend(self) -> None:
-        """Of those that the last look has found, who stand still: none of them says restart_syscall when it goes on.
-
-        Raises `StuckError`, after which this process has to end."""
-        if self._filtered is None:
-            self.recent()  # it was not we who froze them, but a worker that has been killed
-        for thread in self._filtered or ():
-            with contextlib.suppress(OSError):  # it has ended, or somebody else traces it
-                if _sleeps(thread):
-                    _ask_again(thread)
 
 
 def _threads(cgroup: Path) -> list[int]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from migrate.core import FourTuple
+from migrate.core import FourTuple, TcpState
 from migrate.linux.borrow import Holder
 from migrate.linux.journal import Journal, Order, Phase
 from tests.linux import lab
+from tests.linux.test_checkpoint import image as some_image
+from tests.topologies.inside import in_sandbox
 
 PAIR = FourTuple(lab.ip("10.0.0.1"), 1, lab.ip("10.0.0.2"), 2)
 ORDER = Order(PAIR, PAIR, 1, 500, False, True, b"", b"")
@@ -46,10 +50,49 @@ def test_what_is_over_leaves_nothing_in_it(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = written(path)
     journal.clear()
-    assert path.stat().st_size == 16
+    assert not path.read_bytes()[16:].strip(b"\0")
     assert Journal(path).read().port_range is None
     journal.remove()
     assert not path.exists()
+
+
+@linux
+def test_data_as_they_are_and_no_more_of_the_file_than_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = written(path)
+    image = replace(some_image(TcpState.ESTABLISHED, os.urandom(3 << 20)), recv_data=b"received")
+    journal.image(0, image)
+    other = Journal(path)
+    assert other.read().entries[0].image == image
+    other.clear()
+    assert path.stat().st_size == 1 << 20
+    assert not path.read_bytes()[16:].strip(b"\0")
+
+
+@linux
+def test_what_a_killed_process_has_half_written_does_not_stay_there(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    written(path)
+    with path.open("r+b") as file:
+        file.seek(50_000)
+        file.write(b"half a record")
+    other = Journal(path)
+    other.read()
+    other.clear()
+    assert not path.read_bytes()[16:].strip(b"\0")
+
+
+@in_sandbox
+def test_a_record_without_room_is_refused_and_those_before_it_stand() -> None:
+    small = Path("/run/small")
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "none", small], check=True)
+    journal = written(small / "journal")
+    with pytest.raises(OSError, match="No space left"):
+        journal.image(0, some_image(TcpState.ESTABLISHED, os.urandom(200_000)))
+    journal.phase(0, Phase.DONE)
+    story = Journal(small / "journal").read()
+    assert (story.entries[0].phase, story.entries[0].image) == (Phase.DONE, None)
 
 
 @linux
