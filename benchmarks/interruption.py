@@ -5,9 +5,9 @@ its address.  curl downloads from nginx; both know nothing.  Each move comes whi
 new byte before it has arrived just before it.  The old address goes and the new one comes in one message to the kernel.
 
 The gap is what a program sees: from the arrival of the last new byte at the old address to that of the first new byte
-at the new one, at the mobile.  Two round trips of it are the protocol's (Migrate SYN and SYN/ACK; ACK and data): those
-that small packets take in the same run, on the empty link.  What is beyond them counts: noticing the change, four
-wake-ups, two rebinds, and what a full packet takes longer on the wire than a small one.
+at the new one, at the mobile.  Two round trips of it are the protocol's: Migrate SYN and SYN/ACK, two small packets,
+and ACK and data, a small and a full one.  They count as what such packets take in the same run, on the empty link.  What
+is beyond them: the last new byte to the change, noticing it, four wake-ups, and two rebinds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.report import Row
 from benchmarks.targets import LOADS, ROUND_TRIPS_MS
 from scenarios.programs import Download, Nginx
 from topologies.links import Cable
-from topologies.measure import round_trips
+from topologies.measure import SMALL_BYTES, round_trips
 from topologies.mobility import Location, Mobility
 from topologies.profiles import Profile, receive_buffer
 
@@ -41,11 +41,13 @@ RATE_BPS = 20e6
 # Beyond what fills the path, so that the link is never without a packet; the base station's queue holds them all.
 SURPLUS_BYTES = 64_000
 QUEUE_PACKETS = 400
+FULL_BYTES = 1500
 FULL = 0.85
 """The link counts as full when this share of its rate has lately arrived."""
 LATELY_SECONDS = 0.1
 PATIENCE_SECONDS = 60.0
-ROUND_TRIP, ROUND_TRIPS = "round trip, ms", 20
+SMALL_TRIP, FULL_TRIP = "round trip of small packets, ms", "of a small and a full one"
+ROUND_TRIPS = 20
 DOWNLOAD = False  # the responder sends
 
 
@@ -89,22 +91,22 @@ class InterruptionTime:
 
 
 def row(name: str, found: Sequence[Gap], also: dict[str, float]) -> Row:
-    """Milliseconds beyond two round trips (`also` has one), and where they went."""
-    round_trip = also[ROUND_TRIP] / 1000
+    """Milliseconds beyond two round trips (`also` has both), and where they went."""
+    small, full = also[SMALL_TRIP] / 1000, also[FULL_TRIP] / 1000
 
-    def median(part: str, trips: int = 0) -> float:
+    def median(part: str, trip: float = 0) -> float:
         seconds: list[float] = [getattr(gap, part) for gap in found]
-        return 1000 * (statistics.median(seconds) - trips * round_trip)
+        return 1000 * (statistics.median(seconds) - trip)
 
     parts = {
-        "round trips, median": statistics.median(gap.whole for gap in found) / round_trip,
+        "round trips, median": statistics.median(gap.whole for gap in found) / small,
         "ms of it before the change": median("before"),
         "to the Migrate SYN": median("notice"),
-        "to the SYN/ACK": median("answer", 1),
+        "to the SYN/ACK": median("answer", small),
         "to the ACK": median("rebind"),
-        "to the data": median("resume", 1),
+        "to the data": median("resume", full),
     }
-    return Row(name, "ms beyond", [1000 * (gap.whole - 2 * round_trip) for gap in found], parts | also)
+    return Row(name, "ms beyond", [1000 * (gap.whole - small - full) for gap in found], parts | also)
 
 
 @contextlib.contextmanager
@@ -139,8 +141,10 @@ def measure(session: Session, count: int, round_trip: float) -> tuple[list[Gap],
         topology.mobile.sysctl("net.ipv4.tcp_rmem", f"4096 {size} {size}")
         serve((topology.server, topology.mobile), session.work)
         Nginx(topology.server, root, session.work)
-        at_server, at_mobile = topology.server_address, topology.mobile_address
-        trips = round_trips(topology.server, at_server, topology.mobile, at_mobile, ROUND_TRIPS, PATIENCE_SECONDS)
+        also = {
+            name: 1000 * statistics.median(_round_trips(topology, size))
+            for name, size in ((SMALL_TRIP, SMALL_BYTES), (FULL_TRIP, FULL_BYTES))
+        }
         places = [_place(topology, location) for location in topology.locations.values()]
         interfaces = {place.interface: topology.mobile for place in places}
         mover = Mover(topology.mobile)
@@ -155,8 +159,7 @@ def measure(session: Session, count: int, round_trip: float) -> tuple[list[Gap],
             _await_full_link(download)
         late = max(modem.state()["worst_lateness_s"] for modem in topology.modems.values())
     _compare(root / "object", target)
-    also = {ROUND_TRIP: 1000 * statistics.median(trips), "link late by at most ms": 1000 * late}
-    return gaps(packets, changes), also
+    return gaps(packets, changes), also | {"link late by at most ms": 1000 * late}
 
 
 def gaps(packets: Sequence[Packet], changes: Sequence[float]) -> list[Gap]:
@@ -183,6 +186,12 @@ def gaps(packets: Sequence[Packet], changes: Sequence[float]) -> list[Gap]:
             )
         )
     return result
+
+
+def _round_trips(topology: Mobility, back_bytes: int) -> list[float]:
+    """From the mobile to the server and back, as the protocol's are."""
+    ends = (topology.mobile, topology.mobile_address, topology.server, topology.server_address)
+    return round_trips(*ends, ROUND_TRIPS, PATIENCE_SECONDS, back_bytes)
 
 
 def _place(topology: Mobility, location: Location) -> Place:

@@ -117,12 +117,14 @@ def measure(
                 raise
 
 
-def round_trips(one: Host, one_address: str, two: Host, two_address: str, count: int, patience: float) -> list[float]:
-    """Seconds of so many round trips of small packets, one after the other.  Raises `LinkNotAsDeclared` where none
-    arrives within `patience` seconds."""
+def round_trips(
+    one: Host, one_address: str, two: Host, two_address: str, count: int, patience: float, back_bytes: int = SMALL_BYTES
+) -> list[float]:
+    """Seconds of so many round trips, one after the other: a small packet there, and one of `back_bytes` back.  Raises
+    `LinkNotAsDeclared` where none arrives within `patience` seconds."""
     with _socket(one, one_address) as ours, _socket(two, two_address) as theirs:
-        there, back = _Way(ours, theirs, SMALL_BYTES, patience), _Way(theirs, ours, SMALL_BYTES, patience)
-        return [there.cross(SMALL_BYTES) + back.cross(SMALL_BYTES) for _ in range(count)]
+        there, back = _Way(ours, theirs, back_bytes, patience), _Way(theirs, ours, back_bytes, patience)
+        return [there.cross(SMALL_BYTES) + back.cross(back_bytes) for _ in range(count)]
 
 
 def _measure_once(
