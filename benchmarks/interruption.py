@@ -6,8 +6,8 @@ new byte before it has arrived just before it.  The old address goes and the new
 
 The gap is what a program sees: from the arrival of the last new byte at the old address to that of the first new byte
 at the new one, at the mobile.  Two round trips of it are the protocol's: Migrate SYN and SYN/ACK, two small packets,
-and ACK and data, a small and a full one.  They count as what such packets take in the same run, on the empty link.  What
-is beyond them: the last new byte to the change, noticing it, four wake-ups, and two rebinds.
+and ACK and data, a small and a full one.  They count as what such packets take in the same run, on the empty link.
+What is beyond them: the last new byte to the change, noticing it, four wake-ups, and two rebinds.
 """
 
 from __future__ import annotations

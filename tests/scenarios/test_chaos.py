@@ -65,7 +65,9 @@ def test_what_stays_is_seen() -> None:
 def test_a_missing_byte_is_seen() -> None:
     status, result = chaos(30, "one_byte_late")
     assert (status, result["verdict"]) == (1, "fail")
-    assert "arrived wrong" in result["reason"] or "wrong ones" in result["reason"], result["reason"]
+    # Where an answer before another lacks a byte, that begins too early for curl to take it for one.
+    signs = ("arrived wrong", "wrong ones", "Received HTTP/0.9")
+    assert any(sign in result["reason"] for sign in signs), result["reason"]
 
 
 @in_sandbox
