@@ -236,6 +236,11 @@ def test_a_server_about_to_end_takes_nothing() -> None:
             one.give_up()
 
 
+def spoken_to(wedge: Wedge, server: str) -> None:
+    """That server is called dead to this member, once it has heard that the connection is there."""
+    until(lambda: wedge.ask(do="dead", server=server, here=True)["connections"] > 0, f"it is known to be {server}'s")
+
+
 @in_sandbox
 def test_back_and_forth() -> None:
     """Between sA, sB and sC, six times in one download."""
@@ -246,9 +251,8 @@ def test_back_and_forth() -> None:
             download.wait_for((turn + 1) * BEGUN, PATIENCE_SECONDS)
             there = {"sA": "sB", "sB": "sC", "sC": "sA"}[here]
             count = len(place.wedges[there].events("taken-over"))
-            place.wedges[there].knows()
             # Only this member hears of it: a person spoke to it alone.
-            place.wedges[there].ask(do="dead", server=here, here=True)
+            spoken_to(place.wedges[there], here)
             place.wedges[there].wait_event("taken-over", count + 1)
             here = there
         assert download.received < SIZE
