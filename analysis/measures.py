@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from analysis.capture import ACK, END_OF_OPTIONS, NOP, RST, SYN, Packet
+from analysis.capture import ACK, END_OF_OPTIONS, FIN, NOP, RST, SYN, Packet
 from analysis.stream import Segment, Stream
 from migrate.core import seq
 
@@ -212,6 +212,24 @@ def slow_start(stream: Stream, move: Move, *, sender: bool, initial_window: int)
     if not first_segments:
         raise NoMeasure(f"{stream} shows no data after the move.")
     return SlowStart(first_flight, first_segments, excess, tuple(size for size in rounds if size))
+
+
+def resets(stream: Stream) -> list[Segment]:
+    """The RSTs while the connection lived: until each side had acknowledged the other's FIN.  A socket may be gone by
+    then, and what comes to it late, because it was overtaken, is answered so."""
+    found: list[Segment] = []
+    fins: dict[bool, int] = {}  # by whose it is: the number behind it
+    acknowledged: set[bool] = set()
+    for one in stream.segments:
+        if one.has(RST):
+            found.append(one)
+        if one.has(FIN):
+            fins[one.from_initiator] = one.end + 1
+        if one.ack is not None and one.ack == fins.get(not one.from_initiator):
+            acknowledged.add(one.from_initiator)
+        if len(acknowledged) == 2:
+            break
+    return found
 
 
 def rate(segments: Sequence[Segment]) -> float:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from analysis import keylog, measures, stream
 from analysis.daemon_events import of, read
-from migrate.core import RST
 from scenarios.base import Context
 from scenarios.lossy_checks import sent_although_sacked
 from scenarios.mobility_checks import SENDER
@@ -48,7 +47,7 @@ def run(context: Context) -> list[Check]:
             Check.equal(f"curl's exit status at {percent}", 0, status),
             # As the mobile has it: of two that follow each other closely the server may see the second only.
             Check.equal(f"moves at {percent}", MOVES, len(of(read(out / "mobile-events.jsonl"), "migrated"))),
-            Check.equal(f"RSTs at {percent}", 0, sum(one.has(RST) for one in seen.segments)),
+            Check.equal(f"RSTs at {percent}", 0, len(measures.resets(seen))),
             Check.equal(f"bytes sent again that had been SACKed at {percent}", 0, again, "bytes"),
         ]
     return [*checks, Check.at_least("moves with data beyond holes at random losses", 1, with_blocks)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from analysis import measures
+from analysis.capture import RST
 from analysis.measures import NoMeasure
 from analysis.stream import Stream, join
 from tests.analysis import made_trace as made
@@ -134,3 +135,13 @@ def test_ranges() -> None:
     assert measures.gaps([(2, 3), (5, 20)], (0, 10)) == [(0, 2), (3, 5)]
     assert measures.gaps([], (0, 1)) == [(0, 1)]
     assert measures.size([(1, 4), (10, 11)]) == 4
+
+
+@pytest.mark.parametrize("vantage", ["mobile", "server"])
+def test_resets_count_until_both_ends_know_that_it_is_over(vantage: str) -> None:
+    rows = made.make(vantage)
+    assert {"fin", "fin-back"} <= {row.tag for row in rows}
+    reset = replace(rows[-1], flags=RST)
+    assert not measures.resets(stream(vantage, rows=[*rows, replace(reset, time=rows[-1].time + 0.01)]))
+    before_the_last = [*rows[:-1], replace(reset, time=rows[-1].time - 0.0001), rows[-1]]
+    assert len(measures.resets(stream(vantage, rows=before_the_last))) == 1
