@@ -32,6 +32,7 @@ CYCLE_SECONDS = 300.0
 grows to be told from what a young process fills."""
 DRAIN_SECONDS = 180.0
 """For what a program leaves to the kernel."""
+HANDSHAKE_SECONDS = 30.0
 FORGET_SECONDS = 180.0
 """For migrated's own forgetting, which comes once a minute."""
 
@@ -127,6 +128,7 @@ class Soak:
             if time.monotonic() > end:
                 raise Broken(f"{len(transfers.running)} transfers do not end: {', '.join(map(str, transfers.running))}")
             time.sleep(0.05)
+        walk.give_up(HANDSHAKE_SECONDS)
         wait_until_closed(stage.hosts.values(), DRAIN_SECONDS)
         self._progress.say("waiting for what is remembered to be forgotten", now=True)
         before = self._document.before

@@ -200,6 +200,11 @@ class Stage:
                     return f"on {name}: {json.dumps(row)}"
         return ""
 
+    def under_way(self) -> bool:
+        """Is a connection in the handshake of a migration?"""
+        rows = [row for daemon in self.daemons.values() for row in daemon.ask(do="list") or ()]
+        return any(row["state"] in ("SYN_SENT", "SYN_RCVD") for row in rows)
+
     def settle(self) -> None:
         """Every connection follows.  Raises `Broken`."""
         for daemon in self.daemons.values():

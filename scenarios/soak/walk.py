@@ -65,8 +65,15 @@ class Walk:
             self._wait_connected()
 
     def rest(self) -> None:
-        """No more losses, and what is still closing where an address was is given up soon."""
+        """No more losses."""
         self._stage.lose(0.0)
+
+    def give_up(self, patience: float) -> None:
+        """What is still closing where an address was is given up soon.  Not what is on its way to another, and whose
+        peer is there already: nobody would tell the peer.  `patience`, in seconds, is for those."""
+        end = time.monotonic() + patience
+        while self._stage.under_way() and time.monotonic() < end:
+            time.sleep(0.1)
         for host in self._stage.hosts.values():
             host.sysctl("net.ipv4.tcp_orphan_retries", 2)
 
