@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import struct
 
 from migrate.core.tuples import TcpState
-from migrate.linux.repair import SIOCOUTQ
+from migrate.linux import repair
 
 BACKLOG = 4096
 ASKED_AFTER_SECONDS = 30
@@ -55,12 +54,10 @@ def ask_when_silent(sock: socket.socket) -> None:
 
 
 async def drained(sock: socket.socket) -> None:
-    """Until the peer has acknowledged everything, our FIN included.  Raises OSError where the connection ends before.
-
-    What a connection had to send when it was reset stays in its kernel's count for ever."""
+    """Until the peer has acknowledged everything, our FIN included.  Raises OSError where it ends before."""
     pause = 0.001
-    while struct.unpack("=i", fcntl.ioctl(sock, SIOCOUTQ, bytes(4)))[0]:
-        if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TcpState.CLOSE:
+    while repair.unacknowledged(sock):
+        if repair.state(sock) == TcpState.CLOSE:
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         await asyncio.sleep(pause)
         pause = min(2 * pause, 0.05)

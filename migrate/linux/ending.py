@@ -54,7 +54,7 @@ def _send_fin(sock: socket.socket, image: Checkpoint, pair: FourTuple, feed: Fee
         sock.shutdown(socket.SHUT_WR)
         return
     # The peer has it, so it does not go out again: in repair mode it counts as sent, and this is its ACK.
-    if _state(sock) not in FIN_SENT:
+    if repair.state(sock) not in FIN_SENT:
         repair.enter(sock)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, repair.TCP_REPAIR_QUEUE, repair.SEND_QUEUE)
@@ -75,15 +75,11 @@ def _from_peer(image: Checkpoint, pair: FourTuple, flags: int, number: int, ack:
 def _fed(sock: socket.socket, segment: Segment, feed: Feed, states: Collection[TcpState]) -> bool:
     """Feeds the segment until the socket is in one of the states; false if it does not get there."""
     end = time.monotonic() + PATIENCE_SECONDS
-    while _state(sock) not in states:
+    while repair.state(sock) not in states:
         feed(segment)
-        if _state(sock) in states:
+        if repair.state(sock) in states:
             break
         if time.monotonic() > end:  # only now: however late it is, it has been fed
             return False
         time.sleep(0.001)
     return True
-
-
-def _state(sock: socket.socket) -> int:
-    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]

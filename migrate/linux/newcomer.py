@@ -44,7 +44,7 @@ def reserve(sock: socket.socket) -> int:
     from the route.  Raises `CannotCarry`."""
     if sock.type != socket.SOCK_STREAM or sock.proto not in (0, socket.IPPROTO_TCP):
         raise CannotCarry("it is no TCP socket")
-    if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TcpState.CLOSE or sock.getsockname()[1]:
+    if repair.state(sock) != TcpState.CLOSE or sock.getsockname()[1]:
         raise CannotCarry("the socket has been used already")
     try:
         sock.bind(("::" if sock.family == socket.AF_INET6 else "0.0.0.0", 0))

@@ -155,9 +155,19 @@ def _number(sock: socket.socket, request: int) -> int:
     return int(struct.unpack("=i", fcntl.ioctl(sock, request, b"\0\0\0\0"))[0])
 
 
+def state(sock: socket.socket) -> int:
+    """The kernel's, one of `TcpState`."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Bytes in the send queue, a FIN counted with them.  Of a connection that was reset they stay there for ever."""
+    return _number(sock, SIOCOUTQ)
+
+
 def sent(sock: socket.socket) -> int:
     """Bytes that have been sent and not acknowledged."""
-    return _number(sock, SIOCOUTQ) - _number(sock, SIOCOUTQNSD)
+    return unacknowledged(sock) - _number(sock, SIOCOUTQNSD)
 
 
 def _queue_seq(sock: socket.socket, queue: int) -> int:
@@ -196,9 +206,9 @@ def dump(sock: socket.socket) -> Checkpoint:
         raise CannotCarry(f"TCP state {state} is not carried")
     write_seq = _queue_seq(sock, SEND_QUEUE)
     rcv_nxt = _queue_seq(sock, RECV_QUEUE)
-    sent, waiting = _number(sock, SIOCOUTQ), _number(sock, SIOCINQ)  # the first counts our FIN until it is acknowledged
-    fin_queued = state in FIN_SENT and sent > 0
-    send_data, recv_data = _peek(sock, SEND_QUEUE, sent - fin_queued), _peek(sock, RECV_QUEUE, waiting)
+    outstanding, waiting = unacknowledged(sock), _number(sock, SIOCINQ)
+    fin_queued = state in FIN_SENT and outstanding > 0
+    send_data, recv_data = _peek(sock, SEND_QUEUE, outstanding - fin_queued), _peek(sock, RECV_QUEUE, waiting)
     sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, NO_QUEUE)
     window = _WINDOW.unpack(sock.getsockopt(socket.IPPROTO_TCP, TCP_REPAIR_WINDOW, _WINDOW.size))
     return Checkpoint(
@@ -206,7 +216,7 @@ def dump(sock: socket.socket) -> Checkpoint:
         local=sock.getsockname()[:2],
         remote=sock.getpeername()[:2],
         state=state,
-        snd_una=seq.add(write_seq, -sent),
+        snd_una=seq.add(write_seq, -outstanding),
         rcv_nxt=rcv_nxt,
         send_data=send_data,
         recv_data=recv_data,

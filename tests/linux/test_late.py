@@ -13,7 +13,7 @@ import pytest
 from migrate.core import ACK, FIN, FourTuple, Segment, TcpState
 from migrate.daemon.control import RequestError
 from migrate.daemon.requests import Requests
-from migrate.linux import ending, freezer, orphans
+from migrate.linux import ending, freezer, orphans, repair
 from migrate.linux.freezer import Freezer
 from migrate.linux.repair import CannotCarry
 from tests.linux import lab
@@ -36,7 +36,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("takes", [True, False])
 def test_a_fin_is_fed_before_it_is_given_up(monkeypatch: pytest.MonkeyPatch, takes: bool) -> None:
     fed: list[Segment] = []
-    monkeypatch.setattr(ending, "_state", lambda _: TcpState.CLOSE_WAIT if fed and takes else TcpState.ESTABLISHED)
+    monkeypatch.setattr(repair, "state", lambda _: TcpState.CLOSE_WAIT if fed and takes else TcpState.ESTABLISHED)
     sock: Any = None
     assert ending._fed(sock, SEGMENT, fed.append, (TcpState.CLOSE_WAIT,)) is takes
     assert fed == [SEGMENT]
