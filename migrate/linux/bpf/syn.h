@@ -12,6 +12,17 @@
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_core_read.h>
 
+static __always_inline __be32 tsval_of(const struct options *options)
+{
+	__be32 tsval = 0;
+
+	if (options->usual)
+		tsval = options->old_words[USUAL_TS / 4 + 1];
+	else if (options->timestamp >= 0)
+		get(options, options->timestamp + 2, (__u8 *)&tsval, 4);
+	return tsval;
+}
+
 /*
  * Our key pair for a handshake.  A peer without Migrate takes the TSval of our SYN for a clock and drops
  * later segments whose TSval is "older" (PAWS, RFC 7323), so the four key bytes there must lie in the half
@@ -20,13 +31,8 @@
  */
 static __always_inline const struct key_slot *choose_slot(struct settings *now, const struct options *options)
 {
-	__u32 clock = 0;
+	__u32 clock = bpf_ntohl(tsval_of(options));
 
-	if (options->usual)
-		clock = options->old_words[USUAL_TS / 4 + 1];
-	else if (options->timestamp >= 0)
-		get(options, options->timestamp + 2, (__u8 *)&clock, 4);
-	clock = bpf_ntohl(clock);
 	return &now->slots[now->turn & 1][((clock >> 30) + 3) & 3];
 }
 
@@ -157,11 +163,30 @@ static __always_inline struct bpf_sock *socket_of(struct __sk_buff *skb, const s
 	return bpf_skc_lookup_tcp(skb, &look, sizeof(look.ipv6), BPF_F_CURRENT_NETNS, 0);
 }
 
+#define QUARTER (1U << 30)
+
 /*
- * The TSval that the kernel is to see in a SYN: 0, which it takes as unknown.  But where the SYN meets its
- * predecessor's TIME_WAIT, PAWS would refuse a 0 for every second pair of hosts: there it is the peer's last TSval.
+ * The TSval of a SYN that meets a TIME_WAIT whose peer last said `last`: not older than that, or PAWS refuses the SYN, and
+ * not younger than the peer's clock, or it refuses all that follows.  0, which the kernel takes as unknown, is both where
+ * it is not older.  Else `last` itself is, if it is of that very clock.  It is of another where the connection that waits
+ * came from another address: the kernel has a clock for each pair of hosts.  Where that clock stands the key tells, whose
+ * bytes are of the quarter before it (choose_slot()): the quarter's first or last TSval, whichever is not older than
+ * `last`.  Only where `last` is of the clock's own quarter can it not be known which of the two is the older.
  */
-static __always_inline __u32 harmless_tsval(struct __sk_buff *skb, const struct tuple *tuple)
+static __always_inline __u32 after_last(__u32 last, __u32 key)
+{
+	__u32 quarter = key & ~(QUARTER - 1), clock = quarter + QUARTER;
+
+	if ((__s32)last <= 0)
+		return 0;
+	if (last - quarter < 2 * QUARTER)
+		return last;
+	return last - clock < 2 * QUARTER ? quarter : clock - 1;
+}
+
+/* The TSval that the kernel is to see in a SYN whose own is taken by `key`, in the order of the wire: 0, unless there is
+ * a predecessor. */
+static __always_inline __u32 harmless_tsval(struct __sk_buff *skb, const struct tuple *tuple, __be32 key)
 {
 	struct tcp_timewait_sock *waiting;
 	struct bpf_sock *sk = socket_of(skb, tuple);
@@ -172,7 +197,7 @@ static __always_inline __u32 harmless_tsval(struct __sk_buff *skb, const struct 
 	if (sk->state == BPF_TCP_TIME_WAIT) {
 		waiting = (struct tcp_timewait_sock *)bpf_skc_to_tcp_timewait_sock(sk);
 		if (waiting)
-			tsval = waiting->tw_ts_recent;
+			tsval = after_last(waiting->tw_ts_recent, bpf_ntohl(key));
 	}
 	bpf_sk_release(sk);
 	return bpf_htonl(tsval);
@@ -309,7 +334,7 @@ static __always_inline int syn_in(struct __sk_buff *skb, __u32 l2, struct settin
 		if (place)
 			fetch(place);
 		if (!bare)
-			harmless[0] = harmless_tsval(skb, &segment->tuple);
+			harmless[0] = harmless_tsval(skb, &segment->tuple, tsval_of(&options));
 		if (place)
 			note_request(place, index, segment, bare, peer_key);
 	}
