@@ -33,6 +33,11 @@ def written(path: Path) -> Journal:
     return journal
 
 
+def is_empty(path: Path) -> bool:
+    """Behind its header it has nothing but zeros."""
+    return not path.read_bytes()[16:].strip(b"\0")
+
+
 @linux
 def test_another_process_reads_it_and_writes_on(tmp_path: Path) -> None:
     written(tmp_path / "journal")
@@ -50,7 +55,7 @@ def test_what_is_over_leaves_nothing_in_it(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = written(path)
     journal.clear()
-    assert not path.read_bytes()[16:].strip(b"\0")
+    assert is_empty(path)
     assert Journal(path).read().port_range is None
     journal.remove()
     assert not path.exists()
@@ -66,7 +71,7 @@ def test_data_as_they_are_and_no_more_of_the_file_than_is_kept(tmp_path: Path) -
     assert other.read().entries[0].image == image
     other.clear()
     assert path.stat().st_size == 1 << 20
-    assert not path.read_bytes()[16:].strip(b"\0")
+    assert is_empty(path)
 
 
 @linux
@@ -79,7 +84,7 @@ def test_what_a_killed_process_has_half_written_does_not_stay_there(tmp_path: Pa
     other = Journal(path)
     other.read()
     other.clear()
-    assert not path.read_bytes()[16:].strip(b"\0")
+    assert is_empty(path)
 
 
 @in_sandbox
