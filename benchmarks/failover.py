@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from benchmarks import figures
 from benchmarks.measurement import Session, wait_until
@@ -22,16 +24,17 @@ processors, which on this machine are those of server, wedge and client at once.
 FIRST_BYTES = 2_000
 DEATHS, QUICK_DEATHS = 5, 1
 PAIRS, QUICK_PAIRS = 30, 4
-REQUESTS = 100
+REQUESTS, OBJECTS = 100, 4
 TAKEOVERS, QUICK_TAKEOVERS = 20, 3
 ROUND_TRIP_MS = 46
 PATIENCE_SECONDS = 60.0
 
 
 class WedgeCost:
-    """`wedge_throughput`: bytes a second of a 100 MB object through the wedge, of those from nginx alone, in turns,
-    where the processors are the limit; `wedge_throughput_10g`: where the link is; `wedge_request`: milliseconds that a
-    request on a connection that stays takes longer, and what soft state costs."""
+    """`wedge_throughput`: bytes a second of 100 MB objects through the wedge, of those from nginx alone, in turns,
+    where the processors are the limit; `wedge_throughput_10g`: where the link is.  Of the objects of a connection but
+    the first, which also waits for what a new connection costs once (a figure beside it).  `wedge_request`:
+    milliseconds that a request takes longer on a connection that stays, and on a new one, and what soft state costs."""
 
     name = "wedge"
     about = "throughput and time of a request through the wedge, beside nginx alone"
@@ -40,39 +43,57 @@ class WedgeCost:
         count = session.count(PAIRS, QUICK_PAIRS)
         with site(session.work) as place:
             session.step("100 MB objects")
-            speeds = _turns(count, lambda port: _speed(place, port))
+            speeds = _turns(count, lambda port: _speeds(place, port))
             session.step("small objects")
             before = place.ask("sA", do="status")["group"]
-            times = _turns(count, lambda port: 1e3 * statistics.median(t for _, t in _later(place, port)))
+            times = _turns(count, lambda port: _times(place, port))
             after = place.ask("sA", do="status")["group"]
         with site(session.work / "10g", Veth(offload=True, rate_bps=LINK_BPS)) as place:
             session.step("100 MB objects on a link of 10 Gbit/s")
-            on_link = _turns(count, lambda port: _speed(place, port))
+            on_link = _turns(count, lambda port: _speeds(place, port))
         sent = {key: after[key] - before[key] for key in ("datagrams sent", "bytes sent")}
         slow, quick = zip(*times, strict=True)
         return [
-            *(Row(name, "of nginx alone", figures.pair_ratios(pairs),
-                  {"Mbit/s through the wedge": statistics.median(ours for ours, _ in pairs),
-                   "alone": statistics.median(alone for _, alone in pairs)})
+            *(Row(name, "of nginx alone", figures.pair_ratios([(ours.later, alone.later) for ours, alone in pairs]),
+                  {"Mbit/s through the wedge": statistics.median(ours.later for ours, _ in pairs),
+                   "alone": statistics.median(alone.later for _, alone in pairs),
+                   "of nginx alone, the first object of a connection": statistics.median(
+                       figures.pair_ratios([(ours.first, alone.first) for ours, alone in pairs]))})
               for name, pairs in (("wedge_throughput", speeds), ("wedge_throughput_10g", on_link))),
-            Row("wedge_request", "ms more", [one - other for one, other in times],
-                {"ms through the wedge": statistics.median(slow), "alone": statistics.median(quick),
+            Row("wedge_request", "ms more", [ours.later - alone.later for ours, alone in times],
+                {"ms through the wedge": statistics.median(ours.later for ours in slow),
+                 "alone": statistics.median(alone.later for alone in quick),
+                 "ms more for the first of a connection": statistics.median(
+                     ours.first - alone.first for ours, alone in times),
                  "soft state, bytes a request": sent["bytes sent"] / (count * REQUESTS),
                  "bytes a datagram": sent["bytes sent"] / sent["datagrams sent"]}),
         ]  # fmt: skip
 
 
-def _speed(place: Site, port: int) -> float:
-    """Mbit/s of one large object."""
-    return place.fetch(port, "large", 1)[0][0] * 8 / 1e6
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Of the requests of one connection: the first, and the median of the others."""
+
+    first: float
+    later: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Self:
+        first, *later = values
+        return cls(first, statistics.median(later))
 
 
-def _later(place: Site, port: int) -> list[tuple[float, float]]:
-    """All requests of a connection but the first."""
-    return place.fetch(port, "small", REQUESTS)[1:]
+def _speeds(place: Site, port: int) -> Series:
+    """Mbit/s of large objects."""
+    return Series.of(speed * 8 / 1e6 for speed, _ in place.fetch(port, "large", OBJECTS))
 
 
-def _turns(count: int, measure: Callable[[int], float]) -> list[tuple[float, float]]:
+def _times(place: Site, port: int) -> Series:
+    """Milliseconds of small requests."""
+    return Series.of(1e3 * seconds for _, seconds in place.fetch(port, "small", REQUESTS))
+
+
+def _turns(count: int, measure: Callable[[int], Series]) -> list[tuple[Series, Series]]:
     """Through the wedge and alone, so often, each first in turn."""
     found = []
     for number in range(count):

@@ -23,7 +23,7 @@ from topologies.network import LabTopo, Network
 from topologies.nodes import Host, Router
 
 PLACES = {"client": 1, "sA": 2, "sB": 3}
-WEDGE, ALONE, BACKEND, GROUP = 8080, 8081, 8082, 7777
+WEDGE, ALONE, GROUP = 8080, 8081, 7777
 LARGE, SMALL, MIDDLE = 100_000_000, 1_000, 60_000
 READY_SECONDS = 30.0
 
@@ -108,15 +108,15 @@ def site(work: Path, link: Cable | Veth | None = None) -> Iterator[Site]:
 
 
 def _serve(host: Host, work: Path) -> subprocess.Popen[Any]:
-    root, name = work / host.name / "www", host.name
+    root, name, backend = work / host.name / "www", host.name, work / host.name / "nginx.sock"
     port, Nginx.PORT = Nginx.PORT, ALONE
     try:
-        behind = f"server {{ listen 127.0.0.1:{BACKEND} backlog=4096; root {root}; }}"
+        behind = f"server {{ listen unix:{backend} backlog=4096; root {root}; }}"
         Nginx(host, root, work / name, servers=behind, main="worker_rlimit_nofile 16384;")
     finally:
         Nginx.PORT = port
     words = [sys.executable, "-m", "migrate.failover", "--name", name, "--port", str(WEDGE)]
-    words += ["--backend", f"127.0.0.1:{BACKEND}", "--group-key", str(work / "key"), "--listen"]
+    words += ["--backend", f"unix:{backend}", "--group-key", str(work / "key"), "--listen"]
     words += [f"{address(name)}:{GROUP}", "--events", str(work / f"{name}-wedge.jsonl")]
     for other in ("sA", "sB"):
         words += ["--member", f"{address(other)}:{GROUP}"]

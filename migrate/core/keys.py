@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -43,7 +43,10 @@ class KeyPair:
     @classmethod
     def generate(cls) -> KeyPair:
         """A fresh pair (about 0.2 ms)."""
-        return cls._of(ec.generate_private_key(_CURVE))
+        key = ec.generate_private_key(_CURVE)
+        pair = cls._of(key)
+        _remember(pair.private, key)
+        return pair
 
     @classmethod
     def from_private(cls, private: bytes) -> KeyPair:
@@ -56,14 +59,28 @@ class KeyPair:
         return cls(key.private_numbers().private_value.to_bytes(PRIVATE_BYTES, "big"), public)
 
 
-@lru_cache(maxsize=64)
+_known: OrderedDict[bytes, ec.EllipticCurvePrivateKey] = OrderedDict()
+"""The library's form of the last private keys: to make it of the bytes takes twice as long as an exchange."""
+_KNOWN = 64
+
+
+def _remember(private: bytes, key: ec.EllipticCurvePrivateKey) -> None:
+    _known[private] = key
+    if len(_known) > _KNOWN:
+        _known.popitem(last=False)
+
+
 def _private_key(private: bytes) -> ec.EllipticCurvePrivateKey:
+    if (known := _known.get(private)) is not None:
+        return known
     if len(private) != PRIVATE_BYTES:
         raise BadKey(f"a private key has {PRIVATE_BYTES} bytes, this one {len(private)}")
     try:
-        return ec.derive_private_key(int.from_bytes(private, "big"), _CURVE)
+        key = ec.derive_private_key(int.from_bytes(private, "big"), _CURVE)
     except ValueError as error:
         raise BadKey("the private key is not in the curve's range") from error
+    _remember(private, key)
+    return key
 
 
 def shared_secret(private: bytes, peer_public: bytes) -> bytes:

@@ -20,6 +20,6 @@ Without I/O, tested in milliseconds:
     standing  where a connection stands in its two byte streams
 
 Edges: `wedge` (the process), `session` (one client; `subject` is what the group hears of it), `taking` (of others'
-connections), `takeover` (what migrated does for that), `group` (UDP), `relay` (splice), `backend`, `sockets`,
-`monitor`, `control`.
+connections), `takeover` (what migrated does for that), `group` (UDP), `relay` (splice), `backend`, `room` (in
+its socket), `sockets`, `monitor`, `control`.
 """

@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass
 
 from migrate.failover.mapping import Begin, Plan
+from migrate.failover.sockets import connect_here
 
 READ_BYTES = 1 << 16
 PATIENCE_SECONDS = 60.0
@@ -39,18 +40,24 @@ class Backend:
 
     async def connect(self) -> socket.socket:
         """Raises `BackendGone`."""
-        if isinstance(self.where, str):
-            sock = socket.socket(socket.AF_UNIX)
-        else:
-            sock = socket.socket(socket.AF_INET6 if ":" in self.where[0] else socket.AF_INET)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setblocking(False)
         try:
-            await asyncio.get_running_loop().sock_connect(sock, self.where)
+            if isinstance(self.where, str):
+                return await connect_here(self.where)
+            return await _connect(*self.where)
         except OSError as error:
-            sock.close()
             raise BackendGone(f"the backend cannot be reached: {error.strerror}", down=True) from error
-        return sock
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def ask(sock: socket.socket, plan: Plan) -> tuple[Begin, bytes]:

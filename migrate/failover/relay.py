@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable
 
-PIPE_BYTES = 1 << 20
+PIPE_BYTES = 1 << 18
 TURN_BYTES = 4 << 20
 """After so many bytes without a pause, it is the others' turn."""
 _F_SETPIPE_SZ = 1031

@@ -13,10 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from migrate.failover import relay, takeover
+from migrate.failover import relay, room, takeover
 from migrate.failover.backend import Backend, BackendGone, ask
 from migrate.failover.mapping import NO_DIGEST, Answer, Differs, Mapper, NotMappable, Plan
 from migrate.failover.sockets import drained, first_readable, mind
@@ -45,6 +44,7 @@ class Session(Subject):
         super().__init__(wedge, sock, mapper)
         self._where = backend
         self._backend: socket.socket | None = None
+        self._has_room = False
 
     @classmethod
     def resumed(cls, wedge: Wedge, taken: Taken, state: SoftState, mapper: Mapper, backend: Backend) -> Session:
@@ -58,19 +58,21 @@ class Session(Subject):
 
     async def serve(self) -> None:
         """From accept to the end."""
+        # In this order: a request that has come already is on its way to the backend before migrated is asked, and
+        # both are at work at once.
+        work = asyncio.ensure_future(self._requests())
         self._exported = asyncio.ensure_future(self.export())
         self._exported.add_done_callback(lambda task: None if task.cancelled() else self.tell_new())
         try:
-            await self._run(self._requests())
+            await self._run(work)
         finally:
             self._exported.cancel()
 
     async def resume(self) -> None:
         """From where the last server was."""
-        await self._run(self._resume())
+        await self._run(asyncio.ensure_future(self._resume()))
 
-    async def _run(self, steps: Coroutine[Any, Any, None]) -> None:
-        work = asyncio.ensure_future(steps)
+    async def _run(self, work: asyncio.Future[None]) -> None:
         superseded = asyncio.ensure_future(self.superseded.wait())
         reset = True
         try:
@@ -164,15 +166,18 @@ class Session(Subject):
 
     async def _more(self) -> bool:
         """Reads from the client; False at its end, at the backend's end, or after a long silence."""
-        ends = [self.sock] if self._backend is None else [self.sock, self._backend]
         try:
-            async with asyncio.timeout(IDLE_SECONDS if self._backend is None else None):
-                ready = await first_readable(ends)
-        except TimeoutError:
-            return False
-        if self.sock not in ready:
-            return False
-        data = self.sock.recv(READ_BYTES)
+            data = self.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            ends = [self.sock] if self._backend is None else [self.sock, self._backend]
+            try:
+                async with asyncio.timeout(IDLE_SECONDS if self._backend is None else None):
+                    ready = await first_readable(ends)
+            except TimeoutError:
+                return False
+            if self.sock not in ready:
+                return False
+            data = self.sock.recv(READ_BYTES)
         self._at.asked += data
         return bool(data)
 
@@ -204,7 +209,8 @@ class Session(Subject):
             begin, rest = found, b""
         if begin.answer != self._at.answer:
             self._at.answer = begin.answer
-            await self._known()
+            with self.about_to_tell():
+                await self._known()
             self.tell()
         if begin.body is None:
             await self._send(begin.send + rest)
@@ -213,6 +219,7 @@ class Session(Subject):
         await self._send(begin.send + rest[: begin.body])
         left = begin.body - len(rest[: begin.body])
         if left and self._backend is not None:
+            self._make_room(left)
             try:
                 moved = await relay.copy(self._backend, self.sock, left, self._moved)
             except relay.SourceGone as error:
@@ -268,7 +275,16 @@ class Session(Subject):
                 self.sock.shutdown(socket.SHUT_WR)
                 await drained(self.sock)  # our FIN, too; from then on nobody needs to go on with it
 
+    def _make_room(self, left: int) -> None:
+        """For what the backend is about to write, once for each connection to it."""
+        assert self._backend is not None
+        is_worth_it = left >= room.LARGE and self._wedge.connections <= room.MOST_SESSIONS
+        if is_worth_it and not self._has_room and self._backend.family == socket.AF_UNIX:
+            self._has_room = True
+            self._wedge.make_room(self._backend)
+
     def _leave_backend(self) -> None:
+        self._has_room = False
         if self._backend is not None:
             self._backend.close()
             self._backend = None

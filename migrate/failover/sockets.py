@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import struct
+import time
 
 from migrate.core.tuples import TcpState
 from migrate.linux import repair
@@ -18,6 +19,7 @@ ASKED_AFTER_SECONDS = 30
 another member's by now, or has ended there, which this member has not heard and nobody may be left to tell, answers by
 RST.  One that is away does not answer, and may be so for hours."""
 _ASKED_AGAIN_SECONDS, _MOST_QUESTIONS = 75, 127
+BUSY_SECONDS, _PAUSE_SECONDS = 2.0, 0.01
 
 
 def listen(port: int) -> socket.socket:
@@ -51,6 +53,23 @@ def ask_when_silent(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _ASKED_AGAIN_SECONDS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _MOST_QUESTIONS)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+async def connect_here(path: str) -> socket.socket:
+    """A non-blocking connection to a unix socket.  One whose queue is full (EAGAIN) is tried again for
+    `BUSY_SECONDS`: asyncio would take it for connected.  Raises OSError."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.setblocking(False)
+            sock.connect(path)
+            return sock
+        except OSError as error:
+            sock.close()
+            if error.errno != errno.EAGAIN or time.monotonic() >= end:
+                raise
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 async def drained(sock: socket.socket) -> None:

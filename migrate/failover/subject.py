@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from migrate.failover import takeover
@@ -35,7 +37,7 @@ class Subject:
         self.superseded = asyncio.Event()
         """Set when it is another member's."""
         self._accepted = time.monotonic()
-        self._told = False
+        self._told = self._tells = False
         self._unknown = ""
         """Why others cannot take it over, as migrated says."""
         self._waiting: asyncio.TimerHandle | None = None
@@ -66,8 +68,10 @@ class Subject:
         self._wedge.know(self)
 
     def tell(self) -> None:
-        """The group hears how it stands."""
+        """The group hears how it stands, as long as it does."""
         self._wait_no_more()
+        if self.sock.fileno() < 0:
+            return
         self._at.revision += 1
         if self.secrets is None and self._unknown and self._at.asked:
             # Not before it has asked for something: a check of the port is no client.
@@ -80,13 +84,22 @@ class Subject:
     def tell_new(self) -> None:
         """The group hears of a new connection as soon as migrated has said what others would need, before its first
         request if need be: whoever takes over then reads the request from the client, who still has it."""
-        if not self._told:
+        if not self._told and not self._tells:
             self.tell()
+
+    @contextlib.contextmanager
+    def about_to_tell(self) -> Iterator[None]:
+        """Meanwhile `tell_new` is not needed."""
+        self._tells = True
+        try:
+            yield
+        finally:
+            self._tells = False
 
     def tell_asked(self) -> None:
         """The group hears of a request with its answer, or before the kernel would acknowledge it: until then the
         client has it, and sends it again to whoever takes over."""
-        if self._told:
+        if self._told and self._waiting is None:
             self._waiting = asyncio.get_running_loop().call_later(UNTOLD_SECONDS, self.tell)
 
     def _wait_no_more(self) -> None:

@@ -35,7 +35,7 @@ from typing import Any, Self
 from migrate.core import FourTuple, Peer, seq
 from migrate.core.segment import Address
 from migrate.daemon.control import SOCKET_NAME
-from migrate.failover.sockets import ask_when_silent, mind
+from migrate.failover.sockets import ask_when_silent, connect_here, mind
 from migrate.linux import repair
 
 _INFO = struct.Struct("=5xBB1x")
@@ -45,6 +45,11 @@ _HAS_TIMESTAMPS, _HAS_SACK, _HAS_SCALES = 1, 2, 4
 _TIMESTAMP_BYTES = 12
 # A migrated that was killed is there again within that.
 _RESTART_SECONDS, _PAUSE_SECONDS = 5.0, 0.05
+_LINE_BYTES = 1 << 16
+_KEPT, _KEPT_SECONDS = 8, 1.0
+_kept: dict[socket.socket, asyncio.TimerHandle] = {}
+"""Connections to migrated on which nothing is being asked, and what will close them: opening one takes as long as the
+answer."""
 
 
 class Refused(Exception):
@@ -130,7 +135,7 @@ async def export(pair: FourTuple) -> Secrets:
         "remote": str(pair.remote_ip),
         "remote_port": pair.remote_port,
     }
-    said = await _ask({"do": "export", "connection": ends})
+    said = await _ask({"do": "export", "connection": ends}, keep=True)
     return _secrets(said)
 
 
@@ -218,25 +223,20 @@ def _secrets(said: dict[str, Any]) -> Secrets:
     return Secrets(said["ni"], said["na"], bytes.fromhex(said["k"]), said["sent"], said["accepted"], said["connection"])
 
 
-async def _ask(request: dict[str, Any], patience: float = 0.0) -> dict[str, Any]:
-    """The result of a request to this host's migrated, which may take `patience` seconds to be there.  Raises
-    `Refused`."""
-    end = time.monotonic() + patience
-    while True:
+async def _ask(request: dict[str, Any], patience: float = 0.0, *, keep: bool = False) -> dict[str, Any]:
+    """The result of a request to this host's migrated, which may take `patience` seconds to be there.  With `keep` the
+    connection to it serves the next such request, too, and the request may be said twice.  Raises `Refused`."""
+    line, kept = b"", True
+    while not line and kept:  # a kept connection may be that of a daemon that has ended since
+        kept = keep and bool(_kept)
+        sock = _take_kept() if kept else await _connect(patience)
         try:
-            reader, writer = await asyncio.open_unix_connection(SOCKET_NAME)
-            break
-        except OSError as error:
-            if time.monotonic() >= end:
-                raise Refused(f"no migrated serves this host: {error.strerror}", unanswered=True) from error
-            await asyncio.sleep(_PAUSE_SECONDS)
-    try:
-        writer.write(json.dumps(request).encode() + b"\n")
-        line = await reader.readline()
-    except ConnectionError:
-        line = b""
-    finally:
-        writer.close()
+            line = await _exchange(sock, json.dumps(request).encode() + b"\n")
+        finally:
+            if line and keep and len(_kept) < _KEPT:
+                _kept[sock] = asyncio.get_running_loop().call_later(_KEPT_SECONDS, _let_go, sock)
+            else:
+                sock.close()
     if not line:
         raise Refused("migrated has ended before it answered", unanswered=True)
     answer = json.loads(line)
@@ -244,3 +244,39 @@ async def _ask(request: dict[str, Any], patience: float = 0.0) -> dict[str, Any]
         raise Refused(answer["error"], bool(answer.get("unanswered")))
     result: dict[str, Any] = answer["result"]
     return result
+
+
+async def _connect(patience: float) -> socket.socket:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return await connect_here(SOCKET_NAME)
+        except OSError as error:
+            if time.monotonic() >= end:
+                raise Refused(f"no migrated serves this host: {error.strerror}", unanswered=True) from error
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _take_kept() -> socket.socket:
+    sock, closing = _kept.popitem()
+    closing.cancel()
+    return sock
+
+
+def _let_go(sock: socket.socket) -> None:
+    del _kept[sock]
+    sock.close()
+
+
+async def _exchange(sock: socket.socket, request: bytes) -> bytes:
+    """The line that answers; b"" where migrated ends before."""
+    loop, line = asyncio.get_running_loop(), b""
+    with contextlib.suppress(ConnectionError):
+        await loop.sock_sendall(sock, request)
+        while not line.endswith(b"\n"):
+            chunk = await loop.sock_recv(sock, _LINE_BYTES)
+            if not chunk:
+                return b""
+            line += chunk
+        return line
+    return b""

@@ -19,6 +19,7 @@ from migrate.failover.group import Group
 from migrate.failover.ledger import Ledger
 from migrate.failover.mapping import Mapper
 from migrate.failover.messages import Dead, Gone, Hello, Message, Offer, Over, Told
+from migrate.failover.room import Rooms
 from migrate.failover.seal import Opened
 from migrate.failover.session import Session
 from migrate.failover.settings import Settings
@@ -49,6 +50,7 @@ class Wedge:
         """Of the last connections: from accept to the first word of it to the group.  One whose server dies in between
         is lost, as it would be without a group."""
         self._plain = Complaints(PLAIN_SECONDS)
+        self._rooms = Rooms()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
 
@@ -118,6 +120,10 @@ class Wedge:
             if session.secrets is not None:
                 for token in [token for token, other in self._by_token.items() if other is session]:
                     del self._by_token[token]
+
+    def make_room(self, backend: socket.socket) -> None:
+        """For a large answer; it is relayed meanwhile."""
+        self.spawn(self._rooms.make(backend))
 
     def know(self, session: Subject) -> None:
         """The session's connection has a name now."""

@@ -110,3 +110,16 @@ def test_before_the_first_request() -> None:
                 reader.get(number, "large", "Connection: close")
             body(reader.read(number), sums["large"])
             reader("end", number)
+
+
+@in_sandbox
+def test_a_daemon_that_was_started_again_is_asked() -> None:
+    """The wedge keeps its connection to migrated, which may be another one by the next client."""
+    with house() as place:
+        furnished(place)
+        reader = Reader(place.client)
+        for clients in (1, 2):
+            reader.connect()
+            place.wedges["sB"].knows(clients)
+            if clients == 1:
+                place.daemons["sA"].kill_worker()
