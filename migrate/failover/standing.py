@@ -21,6 +21,14 @@ def near(number: int, base: int) -> int:
     return base + ((number - base) & 0xFFFFFFFF)
 
 
+def accounts_for(state: SoftState, position: int) -> bool:
+    """Does a state say of which answer the client has `position` bytes of the server's stream, modulo 2^32?"""
+    got = near(position, state.answered_at) - state.answered_at
+    if state.answer is None:
+        return got == 0
+    return bool(state.answer.reason) or got <= state.answer.end + state.answer.closes  # its FIN counts, too
+
+
 @dataclass(slots=True)
 class Standing:
     """`asked` begins at `asked_at`, the answer at `answered_at`; the client is sent everything before `sent`."""

@@ -16,7 +16,7 @@ from migrate.failover.ledger import Entry, Ledger
 from migrate.failover.mapping import Differs, Mapper, NotMappable
 from migrate.failover.messages import Gone
 from migrate.failover.session import Session
-from migrate.failover.standing import Lost
+from migrate.failover.standing import Lost, accounts_for
 from migrate.failover.state import SoftState
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ more than that; the later ones wait for clients that are farther away."""
 SILENT_SECONDS = 10.0
 """A client that has not answered any of them is left alone for so long, however often the monitor calls its server
 dead: its host may be away, and asking more does not bring it back."""
+LATE_SECONDS = 0.1
+"""A member's word of an answer is so long on its way, at most, behind the answer's first byte."""
 PROBED_SECONDS = 1.0
 """What the own backend said of an object holds so long: a thousand clients of one object are one question."""
 
@@ -129,7 +131,7 @@ class Taker:
                 return
             taken = await self._ask(state)
         if taken is not None:
-            self._go_on(entry.owner, state, taken)
+            self._go_on(entry.owner, await self._latest(entry.owner, state, taken), taken)
 
     async def _ask(self, state: SoftState) -> takeover.Taken | None:
         """Asks the client; None where this member does not get it."""
@@ -156,6 +158,22 @@ class Taker:
         have been accepted without our hearing so."""
         self._asked[token] = rules.next_count(max(sent, self._asked.get(token, 0)), sent)
         return self._asked[token]
+
+    async def _latest(self, owner: str, state: SoftState, taken: takeover.Taken) -> SoftState:
+        """What the last owner has told since it was called dead: if that was wrong it has gone on until its client left
+        it.  Of an answer it speaks before it sends a byte, but that word may come later than the client's."""
+        end = time.monotonic() + LATE_SECONDS
+        try:
+            while True:
+                known = self._ledger.entries.get(state.token)
+                if known is not None and known.owner == owner:
+                    state = known.state
+                if accounts_for(state, taken.position) or time.monotonic() >= end:
+                    return state
+                await asyncio.sleep(LATE_SECONDS / 50)
+        except asyncio.CancelledError:
+            takeover.drop(taken.sock)  # it is another member's
+            raise
 
     def _go_on(self, owner: str, state: SoftState, taken: takeover.Taken) -> None:
         wedge, name = self._wedge, state.secrets.name

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -13,9 +15,12 @@ from migrate.core import rules
 from migrate.failover import choice, takeover, taking
 from migrate.failover.backend import Backend
 from migrate.failover.ledger import Ledger
+from migrate.failover.mapping import Answer
 from migrate.failover.messages import Gone, Message
 from migrate.failover.settings import Settings
-from migrate.failover.takeover import Refused, Secrets
+from migrate.failover.standing import accounts_for
+from migrate.failover.state import SoftState
+from migrate.failover.takeover import Refused, Secrets, Taken
 from migrate.failover.taking import Taker
 from tests.failover.test_choice import moved
 
@@ -163,3 +168,85 @@ def test_what_is_over_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     desk.taker.forget()
     assert not desk.taker._asked
     assert not desk.taker._silent
+
+
+POSITION = 500
+UNANSWERED = replace(moved(SENT), answer=None)
+ANSWER = Answer(300, bytes(16), length=1000)
+
+
+@dataclass
+class Won(Desk):
+    """The client says that it has `POSITION` bytes, of whose answer nothing was known here; `told` is called then."""
+
+    told: Callable[[Ledger], None] = lambda _: None
+    went_on: list[SoftState] = field(default_factory=list)
+    sock: socket.socket = field(default_factory=socket.socket)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.ledger.entries.clear()
+        self.ledger.told("sA", 1, UNANSWERED, 0)
+        self.monkeypatch.setattr(Taker, "_go_on", lambda _, owner, state, taken: self.went_on.append(state))
+
+    async def _take_over(self, secrets: Secrets, client: Any, options: Any, *, tries: int) -> Any:
+        self.told(self.ledger)
+        return Taken(self.sock, POSITION, 0, secrets, options)
+
+
+def answering(ledger: Ledger, owner: str = "sA", sent: int = SENT) -> None:
+    assert ledger.told(owner, 1, replace(moved(sent, 2), answer=ANSWER), 0)
+
+
+def later(ledger: Ledger) -> None:
+    asyncio.get_running_loop().call_later(taking.LATE_SECONDS / 4, answering, ledger)
+
+
+@pytest.mark.parametrize("told", [answering, later])
+def test_what_a_server_tells_until_its_client_has_left_it_counts(
+    monkeypatch: pytest.MonkeyPatch, told: Callable[[Ledger], None]
+) -> None:
+    """It was called dead wrongly, and has begun an answer meanwhile."""
+    with closing((desk := Won(monkeypatch, silence, told=told)).sock):
+        desk.pronounced()
+        assert [state.answer for state in desk.went_on] == [ANSWER]
+
+
+def test_what_it_never_tells_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taking, "LATE_SECONDS", 0.01)
+    with closing((desk := Won(monkeypatch, silence)).sock):
+        desk.pronounced()
+        assert desk.went_on == [UNANSWERED]
+
+
+def test_what_another_tells_is_another_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That one has won with a larger number, and ours is over without a word."""
+
+    def by_another(ledger: Ledger) -> None:
+        answering(ledger, "sC", SENT + 2)
+        (entry,) = ledger.entries.values()
+        asyncio.get_running_loop().call_soon(desk.taker.heard, entry)
+
+    desk = Won(monkeypatch, silence, told=by_another)
+    with closing(desk.sock):
+        with pytest.raises(asyncio.CancelledError):
+            desk.pronounced()
+        assert not desk.went_on
+        assert desk.sock.fileno() < 0, "dropped"
+
+
+@pytest.mark.parametrize(
+    ("begins", "answer", "position", "known"),
+    [
+        (0, None, 0, True),
+        (0, None, 1, False),
+        (0, ANSWER, ANSWER.end, True),
+        (0, ANSWER, ANSWER.end + 1, False),  # the next answer's
+        (0, replace(ANSWER, closes=True), ANSWER.end + 1, True),  # a FIN
+        (0, replace(ANSWER, reason="chunked"), 10**6, True),
+        (2**32 - 10, ANSWER, 20, True),
+        (2**32 - 10, None, 2**32 - 10, True),
+    ],
+)
+def test_which_positions_a_state_accounts_for(begins: int, answer: Answer | None, position: int, known: bool) -> None:
+    assert accounts_for(replace(moved(0), answered_at=begins, answer=answer), position) is known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 
 from tests.failover.house import BEGUN, OUT, PATIENCE_SECONDS, SLOW, House, Reader, clear, house, until
 from tests.topologies.inside import in_sandbox
@@ -123,3 +124,23 @@ def test_a_daemon_that_was_started_again_is_asked() -> None:
             place.wedges["sB"].knows(clients)
             if clients == 1:
                 place.daemons["sA"].kill_worker()
+
+
+@in_sandbox
+def test_an_answer_that_begins_while_another_takes_over() -> None:
+    """sA was called dead wrongly.  sB is still asking its nginx for the object when sA begins its answer."""
+    with house() as place:
+        sums = furnished(place)
+        taker, reader = place.wedges["sB"], Reader(place.client)
+        number = reader.connect(buffer=4096)
+        for nginx in place.nginx.values():
+            nginx.signal(signal.SIGSTOP)
+        reader.get(number, "large", "Connection: close")
+        until(lambda: taker.ask(do="status")["bytes of their requests"] > 0, "sB knows the request")
+        taker.pronounce("sA")
+        taker.wait_event("pronounced")
+        place.nginx["sA"].signal(signal.SIGCONT)
+        first = reader.read(number, 1_000)
+        place.nginx["sB"].signal(signal.SIGCONT)
+        assert taker.wait_event("taken-over")["position"] >= 1_000
+        body(first + reader.read(number), sums["large"])
