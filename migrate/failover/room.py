@@ -12,18 +12,20 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-from migrate.linux.borrow import Holder, borrow, holders
+from migrate.linux.borrow import borrow, holders
 from migrate.linux.netlink import Netlink, attributes
 from migrate.linux.sockdiag import NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY
 
 LARGE = 4 << 20
-"""Of so many bytes the rest is worth the time that the search for the server's end takes."""
+"""An answer of so many bytes is worth the search for the server's end."""
 MOST_SESSIONS = 32
 """With more of them there is always somebody who can go on, and the room that all have together is the machine's."""
+FEW_DESCRIPTORS = 64
+"""So many are looked through at once: a tenth of a millisecond."""
 SIZE = 2 << 20
 
 _SO_SNDBUFFORCE, _SO_COOKIE = 32, 57
@@ -36,42 +38,53 @@ class Rooms:
     """Makes it, and remembers where the server's processes are."""
 
     def __init__(self) -> None:
-        self._master = 0
-        """Who has, or whose children have, accepted the last connection."""
+        self._worker = 0
+        """Who has accepted the last connection."""
         self._in_vain: set[int] = set()
         """Processes that listened, and whose server is out of reach."""
 
-    def make(self, sock: socket.socket) -> Coroutine[Any, Any, None]:
-        """Lets the process at the other end of a connected unix socket write `SIZE` bytes ahead, without holding up the
-        event loop.  Where it cannot be done (another PID namespace, no rights, no unix_diag in the kernel), all goes on
-        as it was: slower, not wrong."""
+    def make(self, sock: socket.socket, beside: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+        """Lets the process at the other end of a connected unix socket write `SIZE` bytes ahead.  A long search is done
+        `beside` all else.  Where it cannot be done (another PID namespace, no rights, no unix_diag in the kernel), all
+        goes on as it was: slower, not wrong."""
         listened, _, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        if listened in self._in_vain:
+            return
         cookie = _COOKIE.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, _COOKIE.size))
-        return asyncio.to_thread(self._make, os.fstat(sock.fileno()).st_ino, cookie, listened)
-
-    def _make(self, own: int, cookie: tuple[int, int], listened: int) -> None:
         with contextlib.suppress(OSError):
-            peer = _peer(own, cookie) if listened not in self._in_vain else 0
-            end = self._held(peer, listened) if peer else None
-            if end is not None:
-                with end:
-                    end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SIZE)
+            inode = _peer(os.fstat(sock.fileno()).st_ino, cookie)
+            if inode and not (_has_few_descriptors(self._worker) and self._widen([self._worker], inode)):
+                beside(asyncio.to_thread(self._search, inode, listened))
 
-    def _held(self, inode: int, listened: int) -> socket.socket | None:
-        self._in_vain.add(listened)
-        for pids in self._families(listened):
-            if (holder := holders(pids, {inode}).get(inode)) is not None:
-                self._in_vain.discard(listened)
-                self._master = holder.pid if holder.pid == listened else _parent(holder)
-                return borrow(holder)
-        return None
+    def _search(self, inode: int, listened: int) -> None:
+        with contextlib.suppress(OSError):
+            if not any(self._widen(pids, inode) for pids in self._families(listened)):
+                self._in_vain.add(listened)
+
+    def _widen(self, pids: list[int], inode: int) -> bool:
+        """Whether one of these processes holds that socket."""
+        holder = holders(pids, {inode}).get(inode)
+        if holder is None:
+            return False
+        self._worker = holder.pid
+        end = borrow(holder)
+        if end is not None:
+            with end:
+                end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, SIZE)
+        return True
 
     def _families(self, listened: int) -> Iterator[list[int]]:
         """Whom to ask, the likely ones first.  Who listened is the parent of those that accept, unless he has gone
         (nginx in the background)."""
-        for pid in (self._master, listened):
+        for pid in (_parent(self._worker), listened):
             yield [pid, *_children(pid)]
         yield [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _has_few_descriptors(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # it has ended, or there has been none yet
+        return len(os.listdir(f"/proc/{pid}/fd")) <= FEW_DESCRIPTORS
+    return False
 
 
 def _children(pid: int) -> list[int]:
@@ -80,11 +93,12 @@ def _children(pid: int) -> list[int]:
     return []
 
 
-def _parent(holder: Holder) -> int:
-    """Of the process that holds a socket: the process above it, or itself where that is nobody's child."""
-    text = Path(f"/proc/{holder.pid}/stat").read_text()
-    parent = int(text[text.rindex(")") + 1 :].split()[1])
-    return parent if parent > 1 else holder.pid
+def _parent(pid: int) -> int:
+    """The process above it; itself where there is none, or it has ended."""
+    with contextlib.suppress(OSError):
+        text = Path(f"/proc/{pid}/stat").read_text()
+        return int(text[text.rindex(")") + 1 :].split()[1]) or pid
+    return pid
 
 
 def _peer(own: int, cookie: tuple[int, int]) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from migrate.failover import relay, room, takeover
 from migrate.failover.backend import Backend, BackendGone, ask
-from migrate.failover.mapping import NO_DIGEST, Answer, Differs, Mapper, NotMappable, Plan
+from migrate.failover.mapping import NO_DIGEST, Answer, Begin, Differs, Mapper, NotMappable, Plan
 from migrate.failover.sockets import drained, first_readable, mind
 from migrate.failover.standing import Lost, Standing
 from migrate.failover.state import SoftState
@@ -203,6 +203,7 @@ class Session(Subject):
             if self._backend is None:
                 self._backend = await self._where.connect()
             begin, rest = await ask(self._backend, plan)
+            self._make_room(begin)
         else:
             found = plan.begin(b"")
             assert found is not None
@@ -219,7 +220,6 @@ class Session(Subject):
         await self._send(begin.send + rest[: begin.body])
         left = begin.body - len(rest[: begin.body])
         if left and self._backend is not None:
-            self._make_room(left)
             try:
                 moved = await relay.copy(self._backend, self.sock, left, self._moved)
             except relay.SourceGone as error:
@@ -275,10 +275,11 @@ class Session(Subject):
                 self.sock.shutdown(socket.SHUT_WR)
                 await drained(self.sock)  # our FIN, too; from then on nobody needs to go on with it
 
-    def _make_room(self, left: int) -> None:
+    def _make_room(self, begin: Begin) -> None:
         """For what the backend is about to write, once for each connection to it."""
         assert self._backend is not None
-        is_worth_it = left >= room.LARGE and self._wedge.connections <= room.MOST_SESSIONS
+        is_large = begin.body is None or begin.body >= room.LARGE
+        is_worth_it = is_large and self._wedge.connections <= room.MOST_SESSIONS
         if is_worth_it and not self._has_room and self._backend.family == socket.AF_UNIX:
             self._has_room = True
             self._wedge.make_room(self._backend)

@@ -122,8 +122,8 @@ class Wedge:
                     del self._by_token[token]
 
     def make_room(self, backend: socket.socket) -> None:
-        """For a large answer; it is relayed meanwhile."""
-        self.spawn(self._rooms.make(backend))
+        """For a large answer."""
+        self._rooms.make(backend, self.spawn)
 
     def know(self, session: Subject) -> None:
         """The session's connection has a name now."""
