@@ -127,11 +127,20 @@ def _second_panel(figure: Figure, main: Axes, plot: PlotData, chosen: Interrupti
     axes.annotate("", xy=(chosen.start, at), xytext=(chosen.end, at), arrowprops={"arrowstyle": "<->"}, zorder=7)
     axes.text(
         (chosen.start + chosen.end) / 2, at + 0.016 * (top - bottom),
-        f"{'no new data for' if plot.at_receiver else 'nothing sent for'} {_seconds(chosen.seconds)}",
+        f"{stillness(plot, chosen)} for {_seconds(chosen.seconds)}",
         ha="center", va="bottom", fontsize=11, zorder=8,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
     )  # fmt: skip
     raise_flags(axes, [mark for mark in plot.marks if low <= mark.time <= high], figure.bbox.width, short=True)
+
+
+def stillness(plot: PlotData, chosen: Interruption) -> str:
+    """What it is that there was none of.  A sender who has not heard of the move yet may go on towards the old
+    address."""
+    if plot.at_receiver:
+        return "no new data"
+    in_vain = any(chosen.start < arrow.time < chosen.end for arrow in plot.late)
+    return "sent only in vain" if in_vain else "nothing sent"
 
 
 def _seconds(value: float) -> str:

@@ -112,6 +112,20 @@ def test_an_svg_says_what_it_shows(tmp_path: Path) -> None:
     assert "sack" not in ids
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        (Setting(), "no new data for 1.888 s"),
+        (Setting(upload=True), "nothing sent for 1.695 s"),
+        # One segment went to the old address, before the server heard of the move.
+        (Setting(vantage="server"), "sent only in vain for 1.767 s"),
+    ],
+)
+def test_what_stood_still_is_said(tmp_path: Path, setting: Setting, words: str) -> None:
+    stream, moves = stream_of(setting)
+    assert words in svg_of(stream, moves, tmp_path / "picture.svg")[0]
+
+
 def test_sack_blocks_are_drawn_where_there_are_any(tmp_path: Path) -> None:
     stream, moves = stream_of(Setting(lose=(25, 27)))
     words, ids = svg_of(stream, moves, tmp_path / "picture.svg")
