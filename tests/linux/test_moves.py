@@ -97,8 +97,9 @@ def test_make_before_break() -> None:
         assert [one["result"] for one in answer["result"]] == ["under way"]
         place.wait_moved(number + 1)
         going_on(download)  # what was under way at the move has come or was sent again
-        # On the link, too: the program may still be reading what came before it.
-        place.two.run(["ping", "-n", "-c", "1", "-W", "10", lab.address(version, there)], daemon=True)
+        # On the link, too: the program may still be reading what came before it.  Three times: one packet can overtake
+        # what another processor has yet to deliver.
+        place.two.run(["ping", "-n", "-c", "3", "-i", "0.1", "-W", "10", lab.address(version, there)], daemon=True)
         before = noticed(place)
         place.remove(place.one, version, here)
         going_on(download)
