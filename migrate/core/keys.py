@@ -72,6 +72,7 @@ def _remember(private: bytes, key: ec.EllipticCurvePrivateKey) -> None:
 
 def _private_key(private: bytes) -> ec.EllipticCurvePrivateKey:
     if (known := _known.get(private)) is not None:
+        _known.move_to_end(private)  # pairs are made that nobody uses: they go first
         return known
     if len(private) != PRIVATE_BYTES:
         raise BadKey(f"a private key has {PRIVATE_BYTES} bytes, this one {len(private)}")

@@ -7,6 +7,7 @@ import hashlib
 import struct
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,6 +86,16 @@ def test_a_secret_that_begins_with_zeros_keeps_its_length() -> None:
     k = shared_secret(private(1), KeyPair.from_private(private(number)).public)
     assert len(k) == 25
     assert k[:2] == bytes(2)
+
+
+def test_a_key_in_use_is_not_made_of_its_bytes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many others are made meanwhile."""
+    used, peer = KeyPair.generate(), KeyPair.generate()
+    k = shared_secret(used.private, peer.public)
+    monkeypatch.delattr(ec, "derive_private_key")
+    for _ in range(100):
+        KeyPair.generate()
+        assert shared_secret(used.private, peer.public) == k
 
 
 def off_the_curve() -> int:
