@@ -113,9 +113,9 @@ class Rebind:
     """Carry the kernel's socket from the pair `old` to the pair `new`; `Rebound` or `RebindFailed` must follow.
 
     Everything from `snd_una` on counts as unsent (from the socket's own, should that be further by then), congestion
-    state is fresh.  `acknowledge`: this host is the mover
-    and sends segment 7 before any data.  `peer_window`: the raw window of segment 7, or, for the mover, of 6
-    (never scaled).
+    state is fresh.  Where `new` is `old`, the pair may be heard once the old socket is no more: it knows of what its
+    successor does not.  `acknowledge`: this host is the mover and sends segment 7 before any data.  `peer_window`: the
+    raw window of segment 7, or, for the mover, of 6 (never scaled).
     `preload`: another machine took over, so the out-of-order queue is dropped and timestamps are off; where it is
     this host that takes over, `rcv_nxt` is where the peer's data begins (else None: the socket knows).  `sacked`: what
     the peer has beyond a hole, in rising order, each the first byte and the one after the last: not sent again."""

@@ -40,7 +40,7 @@ class TokenTable(Generic[Id]):
         self.broken: dict[Id, str] = {}  # connections without a token, and why: nobody can move them
 
     def add(self, connection: Id, token: Callable[[], bytes]) -> None:
-        """`token` may raise BadKey (the peer's key is none) or KeyError (ours is gone)."""
+        """`token` may raise BadKey."""
         self.remove(connection)
         self._waiting[connection] = token
 
@@ -76,7 +76,7 @@ class TokenTable(Generic[Id]):
             return
         try:
             token = compute()
-        except (BadKey, KeyError) as error:
+        except BadKey as error:
             self.broken[connection] = str(error)
             return
         self._tokens[connection] = token

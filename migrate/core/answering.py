@@ -21,7 +21,7 @@ from migrate.core.actions import (
     Unmute,
 )
 from migrate.core.events import Ack, AddressLost, Expired, MigrateSyn, Rst, Timer
-from migrate.core.moving import answered_pairs, ignored, leave, unmute_own
+from migrate.core.moving import answered_pairs, ignored, leave, silence
 from migrate.core.options import octet
 from migrate.core.record import Accepted, Outcome, Rebinding, Record, State
 from migrate.core.segment import Segment
@@ -66,7 +66,7 @@ def _duplicate(c: Record, event: MigrateSyn) -> list[Action]:
     if option.request != c.request(s, option.octet, c.accepted_count):
         return ignored("a duplicate request with a wrong proof")
     if c.state is State.SYN_RCVD:
-        # The numbers of now: on the pair that we have, a rebind that failed has let the kernel speak meanwhile.
+        # The numbers of now: what was about to reach the socket may have been slower than the first 6.
         return [_note(accepted, _syn_ack(c, event))]
     if accepted.outcome is not Outcome.FOLLOWED:
         return _answer(c, event, [])
@@ -170,7 +170,6 @@ def on_ack(c: Record, event: Ack) -> list[Action]:
     ack, window = event.segment.ack, event.segment.window
     return [
         Disarm(Timer.RETRANSMIT),
-        *unmute_own(c, here),
         Hold(here),
         Rebind(c.tuple, here, ack, window, preload, acknowledge=False, sacked=sacked),
     ]
@@ -192,7 +191,7 @@ def _wait(c: Record, cause: str) -> list[Action]:
     c.state = State.MIGRATE_WAIT
     return [
         Disarm(Timer.RETRANSMIT),
-        Mute(c.tuple, Direction.OUT),
+        silence(c),
         Report(Notice.WAITING, cause),
         Arm(Timer.TWO_MSL, 2 * c.msl),  # after the report: what is counted from its time is at least that long
     ]
@@ -240,7 +239,7 @@ def on_address_lost_while_answering(c: Record, event: AddressLost) -> list[Actio
     c.pending = None
     c.state = State.SUSPENDED
     lost = here.local_ip if left is None else event.local_ip
-    actions += [Mute(c.tuple, Direction.OUT), Report(Notice.SUSPENDED, f"address {lost} lost before segment 7")]
+    actions += [silence(c), Report(Notice.SUSPENDED, f"address {lost} lost before segment 7")]
     if left:
         actions.append(MoveAgain(left.local_ip, left.local_port, here.remote))
     return actions

@@ -30,7 +30,7 @@ _HIGH_BITS = struct.Struct("!I")
 
 
 class BadKey(ValueError):
-    """Key bytes that are no key: a public key that is no point of the curve, a private key out of range."""
+    """A key that is none: a public key that is no point of the curve, a private key out of range or gone."""
 
 
 @dataclass(frozen=True, slots=True)

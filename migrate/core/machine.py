@@ -215,7 +215,7 @@ class Connection(Record):
             pending = self.pending
             option = self.option(pending.s, pending.preload, self.sent_count)
             return [
-                Mute(self.tuple, Direction.OUT),
+                moving.silence(self),
                 Await(pending.tuple),
                 SendSyn(pending.tuple, pending.s, option),
                 Arm(Timer.RETRANSMIT, timeout(pending.tries)),
@@ -230,9 +230,9 @@ class Connection(Record):
                 Arm(Timer.RETRANSMIT, timeout(accepted.tries)),
             ]
         if self.state is MIGRATE_WAIT:
-            return [Mute(self.tuple, Direction.OUT), Arm(Timer.TWO_MSL, 2 * self.msl)]
+            return [moving.silence(self), Arm(Timer.TWO_MSL, 2 * self.msl)]
         if self.state is SUSPENDED:
-            return [Mute(self.tuple, Direction.OUT)]
+            return [moving.silence(self)]
         return []
 
 

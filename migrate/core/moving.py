@@ -50,20 +50,23 @@ def answered_pairs(c: Record, doubtful: bool = True) -> list[FourTuple]:
     return list(dict.fromkeys(pairs))
 
 
+def silence(c: Record) -> Mute:
+    """Nothing leaves on the pair that the kernel has.  Nor does anything reach it where a 6 of ours is on its way: what
+    that says must stay true.  The peer may act on it however late, and would refuse ACKs of more than it says."""
+    open_ = c.accepted is not None and c.accepted.outcome is Outcome.OPEN
+    return Mute(c.tuple, Direction.BOTH if open_ else Direction.OUT)
+
+
 def leave(c: Record, pairs: list[FourTuple], keep: FourTuple | None = None) -> list[Action]:
     """Ends what was begun on these pairs: they stay silent, but for the kernel's own pair and the one to keep."""
     actions: list[Action] = []
     for pair in pairs:
         if pair == c.tuple:
-            actions.append(Release(pair))
+            own = silence(c)
+            actions.append(own if own.direction is Direction.BOTH else Release(pair))
         elif pair != keep:
             actions.append(Mute(pair, Direction.BOTH))
     return actions
-
-
-def unmute_own(c: Record, new: FourTuple) -> list[Action]:
-    """A socket that is rebound to the very pair it has must be heard as soon as it is."""
-    return [Unmute(new)] if new == c.tuple else []
 
 
 def on_move(c: Record, event: Move) -> list[Action]:
@@ -96,7 +99,7 @@ def _ask(c: Record, new: FourTuple, s: int, preload: bool) -> list[Action]:
     option = c.option(s, preload, count)  # first: the secret may turn out to be no secret
     left = [c.pending.tuple] if c.pending else []
     left += answered_pairs(c) if c.state is State.SYN_RCVD else []
-    actions = [*leave(c, left, keep=new), Mute(c.tuple, Direction.OUT)]
+    actions = [*leave(c, left, keep=new), silence(c)]
     if new != c.tuple:
         # Held from now on: a peer that already knows of this pair (it moved itself, or we come back to where we were)
         # may be speaking on it, and the kernel would reset it.
@@ -177,7 +180,6 @@ def _follow(c: Record, event: SynAck, new: FourTuple, preload: bool) -> list[Act
     rcv_nxt = seq.add(segment.seq, 1) if preload else None
     return [
         Disarm(Timer.RETRANSMIT),
-        *unmute_own(c, new),
         Await(new),
         Hold(new),
         Rebind(c.tuple, new, segment.ack, segment.window, preload, acknowledge=True, rcv_nxt=rcv_nxt),
@@ -246,7 +248,7 @@ def on_address_lost(c: Record, event: AddressLost) -> list[Action]:
     if event.local_ip not in (None, c.tuple.local_ip):
         return []
     c.state = State.SUSPENDED
-    return [Mute(c.tuple, Direction.OUT), Report(Notice.SUSPENDED, f"address {c.tuple.local_ip} lost")]
+    return [silence(c), Report(Notice.SUSPENDED, f"address {c.tuple.local_ip} lost")]
 
 
 def _suspend(c: Record) -> list[Action]:

@@ -17,7 +17,7 @@ from migrate.core.actions import (
     Unmute,
 )
 from migrate.core.events import AddressLost, Event, Gone, Move, RebindFailed, Rebound, Timer
-from migrate.core.moving import answered_pairs, leave
+from migrate.core.moving import answered_pairs, leave, silence
 from migrate.core.record import Outcome, Record, Request, State
 from migrate.core.tuples import FourTuple
 
@@ -59,7 +59,7 @@ def on_rebound(c: Record, event: Rebound) -> list[Action]:
     # At the address that it has always known, a peer that says 7 may not have heard of the request at all.
     unsure = pending and (pending.ambiguous or (not acknowledge and pending.tuple.local == old.local))
     doubtful = pending if pending and unsure and resolved else None
-    if not pending and not acknowledge and c.verifying and c.verifying.tuple.local == new.local:
+    if not pending and not acknowledge and c.verifying:
         doubtful = c.verifying  # the peer has moved on meanwhile
     c.verifying = Request(new, doubtful.s, doubtful.preload) if doubtful else None
     if c.verifying:
@@ -84,16 +84,15 @@ def on_rebind_failed(c: Record, event: RebindFailed) -> list[Action]:
     ready for another address; the answerer cannot follow, and its peer has 2MSL to come back."""
     if c.rebinding is None:
         raise LocalError("RebindFailed without a Rebind")
-    acknowledge, new, c.rebinding = c.rebinding.acknowledge, c.rebinding.new, None
+    acknowledge, c.rebinding = c.rebinding.acknowledge, None
     report = Report(Notice.REBIND_FAILED, event.reason)
     if not event.final:
         asked = c.pending if c.state is State.SYN_SENT else c.accepted
         assert asked is not None
-        again: list[Action] = [Mute(new, Direction.OUT)] if new == c.tuple else []
-        return [report, *again, Arm(Timer.RETRANSMIT, rules.timeout(asked.tries))]
+        return [report, Arm(Timer.RETRANSMIT, rules.timeout(asked.tries))]
     left = [c.pending.tuple] if c.pending else []
     left += answered_pairs(c) if c.state is State.SYN_RCVD else []
-    actions = [report, *leave(c, left), Mute(c.tuple, Direction.OUT)]
+    actions = [report, *leave(c, left), silence(c)]
     c.pending = None
     if acknowledge:
         c.state = State.SUSPENDED

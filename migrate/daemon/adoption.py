@@ -157,7 +157,7 @@ class Adoptions:
         managed = self._service.registry.find(pair) if any(state) else None
         try:
             k = self._service.keyring.secret(negotiated)
-        except (BadKey, KeyError) as error:
+        except BadKey as error:
             raise RequestError(f"connection {identify(negotiated)} has no secret: {error}") from error
         return _told(negotiated, k, managed)
 

@@ -153,6 +153,11 @@ class Registry:
         self._index_again = began + (time.thread_time() - spent) / INDEX_SHARE
         return found
 
+    def without_secret(self) -> list[tuple[Managed, str]]:
+        """Connections that `by_token` has found to have none, each once, and why: nobody can move them."""
+        broken, self._tokens.broken = self._tokens.broken, {}
+        return [(managed, why) for pair, why in broken.items() if (managed := self.find(pair))]
+
     def _named(self, token: bytes) -> list[Managed]:
         """Those of that token that are still there.  The others would hide one that has come back to this host."""
         found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -14,6 +15,7 @@ from migrate.core import (
     SYN,
     Ack,
     AddressLost,
+    BadKey,
     FourTuple,
     Gone,
     MigrateSyn,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
 SWEEP_SECONDS = 60.0
 PAUSE_SECONDS = 0.002
+NO_SECRET = "no secret"
 UNDER_WAY = (State.SYN_SENT, State.SYN_RCVD, State.MIGRATE_WAIT, State.SUSPENDED)
 """In these a daemon that is soon started again has something to go on with."""
 
@@ -288,8 +291,12 @@ class Service:
         if reason is not None:
             self._cannot(managed, reason)
             return reason
-        self.effects.step(managed, Move(to, position.core()))
-        return None
+        try:
+            self.effects.step(managed, Move(to, position.core()))
+        except BadKey as error:  # a peer may have sent anything for a key: that is its own connection's loss
+            reason = f"{NO_SECRET}: {error}"
+            self._cannot(managed, reason)
+        return reason
 
     def _cannot(self, managed: Managed, reason: str) -> None:
         if managed.failure != reason:
@@ -308,6 +315,8 @@ class Service:
             return
         known = False
         connections = self.registry.by_token(option.token)
+        for managed, why in self.registry.without_secret():
+            self._cannot(managed, f"{NO_SECRET}: {why}")
         if connections is None:
             return  # if it is a true one, it comes again
         for managed in connections:
@@ -334,7 +343,7 @@ class Service:
         self._switchboard.sweep(self.registry.spoken_of(), 2 * self._options.msl)
         self._table.sweep()
         self.registry.tidy()
-        self.keyring.forget({negotiated.key_number for _, negotiated, _ in self.registry.all()})
+        self.keyring.forget({negotiated.key_number for _, negotiated, _ in self.registry.all()}, time.monotonic())
         for managed in self.registry.managed():
             # A socket that we built has no cgroup of ours to tell of its end.
             if self.registry.closed(managed) or self.probe(managed.machine.tuple) is None:

@@ -210,6 +210,7 @@ class Rebinder:
     def _replace_orphan(self, order: Order, image: Checkpoint, lead: Callable[[Order, Checkpoint], None]) -> None:
         if order.old == order.new:
             orphans.end(order.old, image.rcv_nxt, self._wire.feed, self._lookup)
+            self._open(order.new)
         self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
         try:
             orphans.rebuild(image, order.new, self._ports, self._wire.feed)
@@ -242,9 +243,10 @@ class Rebinder:
             raise CannotCarry("its program has used the socket for something else")
         flight = seq.add(image.snd_una, repair.sent(sock))
         image.acknowledge(order.snd_una, order.peer_window, scaled=not order.acknowledge)
-        if order.old == order.new and not order.acknowledge:
-            # The mover is where it was, and has not stopped: any ACK of its counts as 7, and it may get more of what is
-            # on the way.  Its ACK of that would be refused if it had not been sent by then.
+        if order.old == order.new:
+            # What was sent on this very pair may still arrive: a mover that is where it was has not stopped, any ACK of
+            # its counts as 7, and the network may be late.  An ACK of what had not been sent by then is refused, and
+            # all that follow it, for ever.
             image.maybe_received = max(0, seq.diff(flight, image.snd_una))
         image.sacked = order.sacked
         image.reuse_address = reuse
@@ -265,11 +267,17 @@ class Rebinder:
         # are the same, the callback comes first.
         if order.new == order.old:
             repair.disconnect(sock)
+            self._open(order.new)
         self._connections.put(order.new, Negotiated.unpack(order.negotiated), order.state)
         repair.restore(sock, image, self._ports)
         record(Phase.REBUILT)
         self._speak(sock, order, image, lead)
         record(Phase.DONE)
+
+    def _open(self, pair: FourTuple) -> None:
+        """A socket that is rebuilt on the very pair that it had is heard from now on.  Not before: until it was taken
+        apart it was another, which has sent and received more than its successor will know of."""
+        self._switchboard.mark(pair, remove=WATCH_MUTE_OUT)
 
     def _speak(
         self,
@@ -302,6 +310,7 @@ class Rebinder:
     def _return(self, sock: socket.socket, order: Order, image: Checkpoint) -> None:
         """The socket has been taken apart and cannot have the new pair: it gets the old one again."""
         image.local, image.remote = _ends(order.old, image.family)
+        self._switchboard.mark(order.old, add=WATCH_MUTE_OUT)
         repair.enter(sock)
         repair.disconnect(sock)  # before the entry is written: the kernel's callback for it removes entries
         self._connections.remove(order.new)

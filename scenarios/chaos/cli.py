@@ -26,8 +26,8 @@ NEEDS = (*needs.TOPOLOGY, *needs.MIGRATE, *needs.DOWNLOAD)
 PAUSE_SECONDS = 0.002
 END_SECONDS = 2 * MSL_SECONDS + 60.0
 """After the last strike: those whose server nobody has heard of wait for 2MSL."""
-DRAIN_SECONDS = 180.0
-"""For what a program leaves to the kernel, and for migrated's own forgetting, which comes once a minute."""
+DRAIN_SECONDS = leaks.FORGOTTEN_SECONDS
+"""What a program leaves to the kernel is gone before."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -33,8 +33,7 @@ grows to be told from what a young process fills."""
 DRAIN_SECONDS = 180.0
 """For what a program leaves to the kernel."""
 HANDSHAKE_SECONDS = 30.0
-FORGET_SECONDS = 180.0
-"""For migrated's own forgetting, which comes once a minute."""
+FORGET_SECONDS = leaks.FORGOTTEN_SECONDS
 
 
 def parser() -> argparse.ArgumentParser:

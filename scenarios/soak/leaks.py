@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from migrate.daemon.service import SWEEP_SECONDS
 from migrate.linux import libbpf
+from migrate.linux.keyring import HANDSHAKE_SECONDS
 from migrate.linux.maps import (
     HANDSHAKE,
     PLACE_BITS,
@@ -36,6 +38,9 @@ from migrate.linux.places import PLACE, taken
 from scenarios.soak.stage import frozen
 from scenarios.verdict import Check
 from topologies.nodes import Host
+
+FORGOTTEN_SECONDS = HANDSHAKE_SECONDS + 2 * SWEEP_SECONDS + 10.0
+"""So long after the last connection migrated has let go of all that it knew, key pairs last."""
 
 PINS = Path("/sys/fs/bpf")
 RULE_OF_A_REBIND = "49374"

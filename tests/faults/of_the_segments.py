@@ -187,7 +187,7 @@ FAULTS = [
     Fault(
         "the mover goes on speaking from its old address",
         "mover: the old connection is muted, then 5",
-        ((moving._ask, "Mute(c.tuple, Direction.OUT)]", "Unmute(c.tuple)]"),),
+        ((moving._ask, "silence(c)]", "Unmute(c.tuple)]"),),
         "both_ways",
         (" | ".join(f"{which} on a pair that it has asked to leave" for which in MAY_SPEAK),),
     ),

@@ -147,7 +147,7 @@ FAULTS = [
     Fault(
         "MIGRATE_WAIT speaks",
         "in MIGRATE_WAIT nothing is emitted",
-        ((answering._wait, "Mute(c.tuple, Direction.OUT),", ""),),
+        ((answering._wait, "silence(c),", ""),),
         "reassigned: newcomer",
         ("newcomer: segments to the old address and port while that connection waits",),
         quick=True,

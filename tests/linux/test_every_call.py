@@ -33,8 +33,9 @@ def test_a_worker_and_its_guardian_that_die_in_a_rebind() -> None:
 def test_a_worker_that_dies_in_a_handshake() -> None:
     with staged() as stage:
         for victim, offset in (("one", 3), ("two", 13)):
-            deaths = list(sweep(stage, Queues, victim, WORKER, Phase.HANDSHAKE, 20, offset))
-            assert len(deaths) >= 80 // 20, deaths
+            # How many calls there are is chance: what arrives together is read together.
+            deaths = list(sweep(stage, Queues, victim, WORKER, Phase.HANDSHAKE, 12, offset))
+            assert len(deaths) >= 48 // 12, deaths
 
 
 @in_sandbox

@@ -3,6 +3,9 @@ move."""
 
 from __future__ import annotations
 
+import itertools
+import time
+
 from migrate.core import ACK, MP_KIND, SYN
 from migrate.core.options import find
 from migrate.core.segment import timestamp
@@ -10,6 +13,9 @@ from tests.linux import lab, wire
 from tests.topologies.inside import in_sandbox
 from topologies.links import Cable
 
+PORT = 9001
+REPLACED = 6
+"""So often the key pairs are, and those before them forgotten, while a SYN is lost once."""
 LOSSES = (("syn",), ("syn-ack",), ("ack",), ("syn", "syn-ack", "ack"))
 
 
@@ -62,3 +68,31 @@ def test_a_handshake_of_which_each_segment_is_lost_once_makes_a_connection_that_
 @in_sandbox
 def test_the_insecure_variant_survives_the_same_losses() -> None:
     check_losses("--insecure")
+
+
+@in_sandbox
+def test_a_handshake_that_takes_its_time_has_its_key_pair_until_it_is_over() -> None:
+    """Others open connections meanwhile: the pairs are replaced, and those that no connection has are forgotten."""
+    with lab.lab("--key-interval", "0.05", module="tests.linux.sweeping") as place:
+        slow, server = lab.Talker(place.one), lab.Talker(place.two)
+        assert server("listen", "", PORT) == 0
+        quick = lab.talkers(place)
+        numbers = itertools.count()
+        for at, lost, moves in ((place.two, "dport 9001 tcp flags & (syn | ack) == syn", 1),
+                                (place.one, "sport 9001 tcp flags & (syn | ack) == syn | ack", 2)):  # fmt: skip
+            for daemon in place.daemons.values():
+                daemon.forget()
+            with wire.dropping(at, 4, f"tcp {lost}"):
+                slow.start("connect", lab.address(4, 2), PORT)
+                for _ in range(REPLACED):
+                    number = next(numbers)
+                    assert lab.connect(*quick, 4) == number
+                    for talker in quick:
+                        talker("close", number)
+                    time.sleep(0.15)
+                assert slow.is_busy, "it is over already: this shows nothing"
+            slow_number = slow.answer()
+            assert server("accept") == slow_number == moves - 1
+            place.replace(place.one, 4, 1 if moves == 1 else 11, 11 if moves == 1 else 1)
+            place.wait_moved(moves)
+            lab.both_ways(slow, server, slow_number)

@@ -38,7 +38,9 @@ def test_what_a_closed_socket_has_still_to_send_arrives_whoever_moves() -> None:
                 assert client("at_end", pair.number) is True
                 client("close", pair.number)
                 lab.until(lambda: tcp_state(pair, "two") in ("none", "TIME_WAIT"), "it ends in order")  # noqa: B023
-            resets = [one for one in of_port(seen, port) if one.flags & RST]
+            # One that refuses a request is none: a second after a return to an earlier address the mover asks once more
+            # (it cannot know which of its requests was answered), and by then all may be over.
+            resets = [one for one in of_port(seen, port) if one.flags & RST and one.seq != 0]
             told = [daemon.events() for daemon in place.daemons.values()]
             assert not resets, f"{resets} at the end of {of_port(seen, port)[-20:]}\n{told}"
             assert [one for one in of_port(seen, port) if one.flags & FIN]

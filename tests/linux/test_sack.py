@@ -16,6 +16,7 @@ from topologies.nodes import Host
 
 COUNT = 40_000
 MSS = {4: 1448, 6: 1428}
+BARE_ACK_BYTES = {4: 52, 6: 72}  # with IP's header, and timestamps
 LOST = (2, 4)  # of the segments that carry `COUNT` bytes, counted from 0
 
 
@@ -34,12 +35,12 @@ def connect(place: lab.Lab, client: lab.Talker, server: lab.Talker, version: int
 
 @contextlib.contextmanager
 def holes(place: lab.Lab, version: int, start: int, sender: Host, receiver: Host, talker: lab.Talker, number: int,
-          old: str) -> Iterator[None]:  # fmt: skip
-    """The receiver holds data beyond two holes that are never filled on the old address pair."""
-    lost = ", ".join(str(seq.add(start, segment * MSS[version])) for segment in LOST)
+          old: str, lost: tuple[int, ...] = LOST) -> Iterator[None]:  # fmt: skip
+    """The receiver holds data beyond holes that are never filled on the old address pair."""
+    never = ", ".join(str(seq.add(start, segment * MSS[version])) for segment in lost)
     before = out_of_order(receiver)
     pair = f"{wire.FAMILY[version]} {'daddr' if receiver is place.one else 'saddr'} {old}"
-    with wire.dropping(receiver, version, f"{pair} tcp sequence {{ {lost} }}"):
+    with wire.dropping(receiver, version, f"{pair} tcp sequence {{ {never} }}"):
         talker("send_meanwhile", number, COUNT)
         lab.until(lambda: out_of_order(receiver) > before + 4, "data beyond holes")
         yield
@@ -97,6 +98,34 @@ def test_what_the_answerer_holds_is_dropped_and_said() -> None:
                 place.daemons["two"].wait_event("migrated", number + 1)
                 assert server("receive", number, COUNT) == "right"
             assert len(place.daemons["two"].events("out-of-order-dropped")) == number + 1
+
+
+@in_sandbox
+def test_what_the_answerer_holds_on_its_very_pair_is_dropped_as_well() -> None:
+    """The mover is back before it has an answer, its 7 is lost, and data comes in its place, which fills the hole.  The
+    answerer's ACK must not jump beyond what the mover has sent anew: the mover's kernel would refuse it for ever."""
+    with lab.lab() as place:
+        client, server = lab.talkers(place)
+        for version in lab.VERSIONS:
+            number, start = connect(place, client, server, version)
+            lab.say(client, server, number, 300_000)  # a congestion window far larger than the initial one
+            behind, worker = seq.add(start["one"], 300_000), place.daemons["two"].worker
+            with holes(place, version, behind, place.one, place.two, client, number, lab.address(version, 1),
+                       LOST[:1]):  # fmt: skip
+                os.kill(worker, signal.SIGSTOP)
+                place.replace(place.one, version, 1, 11)
+                place.daemons["one"].wait_event("migrating", 2 * number + 1)
+                place.replace(place.one, version, 11, 1)
+                place.daemons["one"].wait_event("migrating", 2 * number + 2)
+            bare_ack = f"tcp dport 9000 meta length {BARE_ACK_BYTES[version]}"
+            with wire.dropping(place.one, version, bare_ack, "output"):
+                os.kill(worker, signal.SIGCONT)
+                migrated = place.daemons["two"].wait_event("migrated", number + 1)
+            assert (migrated["local"], migrated["remote"]) == (lab.address(version, 2), lab.address(version, 1))
+            assert len(place.daemons["two"].events("out-of-order-dropped")) == number + 1
+            assert server("receive", number, COUNT) == "right"
+            client("join", number)
+            lab.both_ways(client, server, number)
 
 
 @in_sandbox

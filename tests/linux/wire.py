@@ -69,9 +69,10 @@ def inject_all(host: Host, segments: list[Segment]) -> None:
 
 
 @contextlib.contextmanager
-def dropping(host: Host, version: int, what: str) -> Iterator[None]:
-    """These segments do not reach the host's TCP; captures and Migrate still see them."""
-    rules = f"table {FAMILY[version]} lose {{ chain in {{ type filter hook input priority 0; {what} drop; }}; }}"
+def dropping(host: Host, version: int, what: str, way: str = "input") -> Iterator[None]:
+    """These segments do not reach the host's TCP; captures and Migrate still see them.  Or, by the way "output", they
+    do not leave it, not even those that Migrate itself sends."""
+    rules = f"table {FAMILY[version]} lose {{ chain passing {{ type filter hook {way} priority 0; {what} drop; }}; }}"
     host.run(["nft", "-f", "-"], stdin=rules, daemon=True)
     yield
     host.run(["nft", "delete table", FAMILY[version], "lose"], daemon=True)

@@ -23,6 +23,7 @@ from migrate.core import (
     Mute,
     Notice,
     Rebind,
+    Release,
     SendSyn,
     SendSynAck,
     State,
@@ -55,6 +56,7 @@ from tests.migrate.fixtures import (
     pair,
     position,
     rebound,
+    reset,
 )
 
 # ---- 4: valid
@@ -149,14 +151,18 @@ def test_a_pair_that_we_ask_on_ourselves_stays_open() -> None:
 
 
 def test_back_at_the_old_address() -> None:
-    """The pair that we have, from MIGRATE_WAIT: only silent towards the peer, and heard again after 7."""
+    """The pair that we have, from MIGRATE_WAIT: only silent towards the peer, and heard again after the rebind.  What
+    is held meanwhile is not for the socket of before, which may have more beyond a hole than 6 could say."""
     c = connection(State.MIGRATE_WAIT)
     actions = c.handle(asked(on=OLD))
     assert of(Mute, actions) == [Mute(OLD, Direction.OUT)]
     actions = c.handle(acked(on=OLD))
-    assert Unmute(OLD) in actions
+    assert not of(Unmute, actions)
+    assert not of(Release, actions)
     assert one(Rebind, actions).new == OLD
-    assert not of(Mute, rebound(c))
+    actions = rebound(c)
+    assert Unmute(OLD) in actions
+    assert not of(Mute, actions)
 
 
 # ---- 6 again
@@ -184,6 +190,18 @@ def test_in_doubt_the_last_address_is_asked_too() -> None:
 def test_somebody_is_told_once_that_7_does_not_come() -> None:
     c = connection(State.SYN_RCVD)
     assert [notice for _ in range(12) for notice in notices(c.handle(AGAIN))] == [Notice.UNACKNOWLEDGED]
+
+
+@pytest.mark.parametrize("event", [move(), AddressLost(), reset(PEER_MOVED)], ids=["move", "lost", "stranger"])
+def test_what_6_has_said_stays_true_whatever_comes_next(event: Event) -> None:
+    """The peer may act on it later.  What is still on its way to the old pair would be more than it knows of."""
+    c = connection()
+    c.handle(asked())
+    actions = c.handle(event)
+    assert c.state is not State.SYN_RCVD
+    assert Mute(OLD, Direction.BOTH) in actions
+    assert Mute(OLD, Direction.OUT) not in actions
+    assert Mute(OLD, Direction.BOTH) in c.resume()
 
 
 def test_an_address_lost_before_7() -> None:

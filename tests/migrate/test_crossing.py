@@ -42,6 +42,7 @@ from tests.migrate.fixtures import (
     of,
     one,
     only_ignored,
+    pair,
     position,
     proof,
     rebound,
@@ -188,6 +189,19 @@ def test_who_is_unsure_goes_on_asking_when_its_peer_has_moved_on() -> None:
     c.handle(acked(on=BOTH_MOVED))
     assert Arm(Timer.RETRANSMIT, 1.0) in rebound(c)
     assert one(SendSyn, c.handle(AGAIN)).tuple == BOTH_MOVED
+
+
+def test_who_is_unsure_goes_on_asking_from_wherever_its_peer_has_found_it() -> None:
+    """The doubtful request may still be accepted, and lead the peer to where we no longer are."""
+    c = asked_twice_from_one_pair()
+    rebound(c)
+    here = pair("10.1.0.9", "10.2.0.5")
+    c.handle(asked(on=here))
+    c.handle(acked(on=here))
+    assert Arm(Timer.RETRANSMIT, 1.0) in rebound(c)
+    first, second = (one(SendSyn, c.handle(AGAIN)) for _ in range(2))
+    assert (first.tuple, second.tuple) == (here, here)
+    assert second.option.reqno == first.option.reqno + 1, "the doubtful one has used up its number"
 
 
 def test_a_new_request_ends_the_asking() -> None:

@@ -144,7 +144,7 @@ RULES = [
     Broken(
         "MIGRATE_WAIT speaks",
         answering._wait,
-        "Mute(c.tuple, Direction.OUT),",
+        "silence(c),",
         "",
         "a stranger's RST, 1 loss and 1 duplicate",
     ),

@@ -89,6 +89,8 @@ def test_a_host_that_comes_back_to_the_same_address_asks_too() -> None:
     actions = c.handle(move("10.1.0.1"))
     assert one(SendSyn, actions).tuple == OLD
     assert not of(Hold, actions)
-    rebind = one(Rebind, c.handle(answered(on=OLD)))
+    actions = c.handle(answered(on=OLD))
+    rebind = one(Rebind, actions)
     assert (rebind.old, rebind.new) == (OLD, OLD)
+    assert not of(Unmute, actions), "the socket of before would speak once more"
     assert Unmute(OLD) in rebound(c)

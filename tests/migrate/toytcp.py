@@ -1,7 +1,7 @@
 """A TCP socket as small as can be: what the kernel is to the state machine, in memory.
 
-Windowed, cumulative ACKs, an out-of-order queue, one retransmission timer.  It checks what it is told: an ACK of what
-was never sent, or bytes that differ from the stream's, are assertion errors.
+Windowed, cumulative ACKs, an out-of-order queue, slow start, one retransmission timer.  It checks what it is told: an
+ACK of what was never sent, or bytes that differ from the stream's, are assertion errors.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from migrate.core import ACK, FIN, PSH, FourTuple, Position, Rebind, Segment, Tc
 
 MSS = 100
 WINDOW = 8 * MSS
+INITIAL_WINDOW = 2 * MSS
 
 
 class Socket:
@@ -38,6 +39,7 @@ class Socket:
         self.peer_closed = False
         self._clock = 0  # generation of the retransmission timer
         self._rto = 1.0
+        self._cwnd = INITIAL_WINDOW
 
     @property
     def end(self) -> int:
@@ -67,14 +69,15 @@ class Socket:
         self.pair = action.new
         if seq.gt(action.snd_una, self.snd_una):
             self.snd_una = action.snd_una
-        self.snd_nxt = self.snd_una
-        self._rto = 1.0
-        if action.preload:
-            self.out_of_order.clear()
+        # What has been sent on this very pair may still arrive, and an ACK of what was not sent is refused.
+        back = action.new == action.old and seq.gt(self.snd_nxt, self.snd_una)
+        self.snd_nxt = self.snd_nxt if back else self.snd_una
+        self._rto, self._cwnd = 1.0, INITIAL_WINDOW
+        self.out_of_order.clear()  # without SACK neither side could tell of it
 
     def output(self) -> None:
         """Sends what the window allows."""
-        while seq.lt(self.snd_nxt, self.end) and seq.diff(self.snd_nxt, self.snd_una) < WINDOW:
+        while seq.lt(self.snd_nxt, self.end) and seq.diff(self.snd_nxt, self.snd_una) < min(WINDOW, self._cwnd):
             self.snd_nxt = self._send(self.snd_nxt)
             if seq.gt(self.snd_nxt, self.highest):
                 self.highest = self.snd_nxt
@@ -90,6 +93,7 @@ class Socket:
             self.acknowledge()  # and otherwise ignored, as Linux does
             return
         if seq.gt(segment.ack, self.snd_una):
+            self._cwnd += seq.diff(segment.ack, self.snd_una)
             self.snd_una, self._rto = segment.ack, 1.0
             self._clock += 1
         if segment.length:

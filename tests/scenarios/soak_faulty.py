@@ -1,4 +1,4 @@
-"""migrated with the mistake that FAULT names, which a soak must find; it forgets what is over once a second."""
+"""migrated with the mistake that FAULT names, which a soak must find; it forgets what is over after seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from migrate import migrated
 from migrate.core import FourTuple
 from migrate.daemon import service
 from migrate.daemon.registry import Managed, Registry
-from migrate.linux import repair
+from migrate.linux import keyring, repair
 from migrate.linux.maps import Switchboard
 from migrate.linux.rebind import Rebinder
 from migrate.linux.repair import Checkpoint
@@ -90,6 +90,6 @@ def checkpoint() -> None:
 FAULTS = (none, corruption, descriptor, watch, managed, kilobyte, page, checkpoint)
 
 if __name__ == "__main__":
-    service.SWEEP_SECONDS = 1.0
+    service.SWEEP_SECONDS, keyring.HANDSHAKE_SECONDS = 1.0, 8.0
     {one.__name__: one for one in FAULTS}[os.environ["FAULT"]]()
     sys.exit(migrated.main())
