@@ -114,17 +114,24 @@ def _answer(c: Record, event: MigrateSyn, left: list[FourTuple]) -> list[Action]
     actions: list[Action] = [Disarm(Timer.TWO_MSL)]
     own = c.pending.tuple if c.pending else None  # an answer to our own request may still come there
     actions += leave(c, [pair for pair in left if pair not in pairs], keep=own)
-    actions.append(Mute(c.tuple, Direction.OUT if c.tuple in pairs else Direction.BOTH))
     for pair in pairs:
         if pair not in (c.tuple, own, *left):
             actions.append(Unmute(pair))
         actions += [Await(pair), Hold(pair)]
+    actions.append(Mute(c.tuple, Direction.OUT if c.tuple in pairs else Direction.BOTH))
     return [
         *actions,
+        *_await_own(c),
         answer,
         Arm(Timer.RETRANSMIT, rules.timeout(1)),
         Report(Notice.ANSWERED, f"request {c.accepted_count} from {here.remote_ip}"),
     ]
+
+
+def _await_own(c: Record) -> list[Action]:
+    """An answer to our own request may still come where that left, though that be the pair that has just fallen silent
+    both ways."""
+    return [Await(c.pending.tuple)] if c.pending and c.pending.tuple == c.tuple else []
 
 
 def on_answer_timeout(c: Record, event: Expired) -> list[Action]:
@@ -140,7 +147,7 @@ def on_answer_timeout(c: Record, event: Expired) -> list[Action]:
     actions: list[Action] = []
     if accepted.tries >= rules.DOUBT_TRIES and c.tuple != accepted.tuple:
         asked.append(c.tuple)
-        actions += [Mute(c.tuple, Direction.OUT), Await(c.tuple), Hold(c.tuple)]
+        actions += [Await(c.tuple), Hold(c.tuple), Mute(c.tuple, Direction.OUT)]
     actions += [SendSynAck(pair, accepted.seq, accepted.ack, accepted.window) for pair in asked]
     own = c.pending or c.verifying
     if own:
@@ -212,6 +219,7 @@ def on_rst_while_answering(c: Record, event: Rst) -> list[Action]:
         c.state = State.SYN_SENT
         return [
             *actions,
+            *_await_own(c),
             Arm(Timer.RETRANSMIT, rules.timeout(c.pending.tries)),
             Report(Notice.MIGRATING, f"{cause}: our own request {c.sent_count} goes on"),
         ]

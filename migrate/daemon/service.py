@@ -208,7 +208,7 @@ class Service:
             if self._switchboard.holds(tuple_):
                 managed.held.setdefault(tuple_, []).append(segment)
                 self.effects.step(managed, Ack(segment, position))
-            elif tuple_ == managed.machine.tuple:
+            elif tuple_ == managed.machine.tuple and not self._switchboard.is_deaf(tuple_):
                 self.effects.feed(segment)  # it was on its way to us when the pair was released
 
     def _position(self, managed: Managed) -> Position | None:

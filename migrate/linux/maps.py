@@ -290,8 +290,15 @@ class Switchboard:
 
     def holds(self, tuple_: FourTuple) -> bool:
         """Does what arrives on this address pair go to the daemon instead of the kernel?"""
+        return bool(self._flags(tuple_) & WATCH_HOLD)
+
+    def is_deaf(self, tuple_: FourTuple) -> bool:
+        """Is what arrives on this address pair dropped?"""
+        return bool(self._flags(tuple_) & WATCH_MUTE_IN)
+
+    def _flags(self, tuple_: FourTuple) -> int:
         raw = self._watches.get(pack_tuple(tuple_))
-        return bool(raw and WATCH.unpack(raw)[0] & WATCH_HOLD)
+        return int(WATCH.unpack(raw)[0]) if raw else 0
 
     def sweep(self, known: Collection[FourTuple], seconds: float) -> None:
         """Forgets entries whose time is over.  Those of pairs that are not `known` have so many seconds left: a daemon

@@ -290,9 +290,12 @@ class Rebinder:
         """The first words on the new pair, and all data of which `done` bytes have been handed over."""
         if image.beyond:
             self._feed_back(sock, order.new, image)
+        if order.acknowledge:
+            lead(order, image)
         if image.sacked or image.maybe_received:
             done = resend.resume(sock, order.new, image, self._wire.feed, done)
-        lead(order, image)
+        if not order.acknowledge:
+            lead(order, image)
         ending.resume(sock, image, order.new, self._wire.feed, done)
 
     def _feed_back(self, sock: socket.socket, new: FourTuple, image: Checkpoint) -> None:
@@ -313,9 +316,10 @@ class Rebinder:
         self._switchboard.mark(order.old, add=WATCH_MUTE_OUT)
         repair.enter(sock)
         repair.disconnect(sock)  # before the entry is written: the kernel's callback for it removes entries
-        self._connections.remove(order.new)
         negotiated = Negotiated.unpack(order.negotiated)
-        self._connections.put(order.old, negotiated, self._connections.state(order.old, negotiated))
+        state = self._connections.state(order.old, negotiated)  # before the two may be one and the same
+        self._connections.remove(order.new)
+        self._connections.put(order.old, negotiated, state)
         # The old address may have gone long since.
         with standing_in(sock, order.old.remote_ip, order.old.local_ip, image.mark):
             repair.restore(sock, image, self._ports)

@@ -146,6 +146,7 @@ class Soak:
                 lines += [stage.hosts[name].ip("address"), stage.hosts[name].ip("-4", "route")]
                 lines += daemon.events.read_text().splitlines()[-60:]
                 lines += daemon.log.read_text().splitlines()[-30:]
+                lines += ["pairs that are marked:", *leaks.watched(stage.hosts[name])]
         (self._out / "broken.txt").write_text("\n".join(lines) + "\n")
 
     def _tell(self) -> None:

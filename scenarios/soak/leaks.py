@@ -33,6 +33,11 @@ from migrate.linux.maps import (
     TOKEN_BYTES,
     TUPLE,
     WATCH,
+    WATCH_HOLD,
+    WATCH_MUTE_IN,
+    WATCH_MUTE_OUT,
+    WATCH_SYNACK,
+    unpack_tuple,
 )
 from migrate.linux.places import PLACE, taken
 from scenarios.soak.stage import frozen
@@ -126,6 +131,20 @@ def entries(host: Host, worker: int) -> dict[str, int]:
     # Those in a slot are to be there, of one set or of two.
     counts["private_keys"] -= len({SLOT.unpack(slot)[0] for slot in slots} - {0})
     return counts
+
+
+def watched(host: Host) -> list[str]:
+    """The address pairs that migrated has marked, and how: what is muted, held or awaited there."""
+    names = {WATCH_MUTE_OUT: "mute-out", WATCH_MUTE_IN: "mute-in", WATCH_HOLD: "held", WATCH_SYNACK: "awaited"}
+    lines = []
+    with _pinned(host, "watches", TUPLE.size, WATCH.size) as table:
+        for key, value in table.items():
+            pair, (flags, until) = unpack_tuple(key), WATCH.unpack(value)
+            seconds = (until - time.monotonic_ns()) / 1e9
+            marks = ", ".join(name for flag, name in names.items() if flags & flag)
+            ends = f"{pair.local_ip}.{pair.local_port} > {pair.remote_ip}.{pair.remote_port}"
+            lines.append(f"{ends}: {marks}, for {seconds:.0f} s")
+    return lines
 
 
 @contextlib.contextmanager

@@ -32,6 +32,8 @@ QUEUED = 3000
 """Bytes in each of the four queues at the move: two that no program has read, two that no kernel has acknowledged."""
 FILLED = {"receive": 32_768, "send": 500_000}
 """Buffers, as asked for, of what is to fill up."""
+AWAY_SECONDS = 1.0
+"""Time for a daemon to notice that the address is gone."""
 WORKER, DAEMON = "worker", "daemon"
 
 
@@ -126,6 +128,35 @@ class Bound(Queues):
         return lab.connect(self.client, self.server, self.version, source=here)
 
 
+class Back(Situation):
+    """`one` is without its address for a moment, in which both begin to speak, and then where it was."""
+
+    name = "back"
+
+    @contextlib.contextmanager
+    def moving(self) -> Iterator[None]:
+        for talker in self.stage.ends:
+            talker("send", self.number, QUEUED)
+        for talker in self.stage.ends:
+            self.stage.arrived(talker, self.number)
+        place, here = self.stage.place, self.stage.here[self.version]
+        mover = place.daemons["one"]
+        mover.forget()
+        place.remove(place.one, self.version, here)
+        end = time.monotonic() + AWAY_SECONDS  # whose worker may die before it has told of it
+        while not mover.events("suspended") and time.monotonic() < end:
+            time.sleep(0.002)
+        for talker in self.stage.ends:
+            talker("send", self.number, QUEUED)
+        place.add(place.one, self.version, here)
+        yield
+
+    def check(self) -> None:
+        for talker in self.stage.ends:
+            self.receives(talker, 2 * QUEUED)
+        lab.both_ways(self.client, self.server, self.number)
+
+
 class Halves(Situation):
     """The client has sent a FIN, and the server has far more to say than there is room for."""
 
@@ -170,7 +201,7 @@ class Orphan(Situation):
         self.client("close", self.number)
 
 
-SITUATIONS: dict[str, type[Situation]] = {each.name: each for each in (Queues, Bound, Halves, Orphan)}
+SITUATIONS: dict[str, type[Situation]] = {each.name: each for each in (Queues, Bound, Back, Halves, Orphan)}
 
 
 def fill(sender: lab.Talker, receiver: lab.Talker, number: int) -> int:

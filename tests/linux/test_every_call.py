@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.linux.every_call import DAEMON, SITUATIONS, WORKER, Bound, Halves, Orphan, Queues, staged, sweep
+from tests.linux.every_call import DAEMON, SITUATIONS, WORKER, Back, Bound, Halves, Orphan, Queues, staged, sweep
 from tests.linux.strike import Phase
 from tests.topologies.inside import in_sandbox
 
@@ -16,7 +16,8 @@ REBUILDING = 80
 @in_sandbox
 def test_a_worker_that_dies_in_a_rebind() -> None:
     with staged() as stage:
-        for kind, victim, stride, offset in ((Queues, "one", 12, 1), (Queues, "two", 12, 6), (Orphan, "two", 16, 9)):
+        for kind, victim, stride, offset in ((Queues, "one", 12, 1), (Queues, "two", 12, 6), (Back, "one", 16, 2),
+                                             (Back, "two", 16, 10), (Orphan, "two", 16, 9)):  # fmt: skip
             deaths = list(sweep(stage, kind, victim, WORKER, Phase.REBIND, stride, offset))
             assert len(deaths) >= 80 // stride, deaths
 
@@ -47,4 +48,4 @@ def test_a_daemon_that_forgets_what_it_takes_apart_is_found_out() -> None:
 
 
 def test_all_situations_are_in_the_command() -> None:
-    assert set(SITUATIONS.values()) == {Queues, Bound, Halves, Orphan}
+    assert set(SITUATIONS.values()) == {Queues, Bound, Back, Halves, Orphan}

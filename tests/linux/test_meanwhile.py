@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 from migrate.linux import libbpf
 from migrate.linux.maps import COUNTERS, SETTINGS, TUPLE, WATCH, Switchboard
@@ -45,6 +46,43 @@ def test_the_new_address_goes_while_the_socket_is_carried_to_it() -> None:
             assert checksum(target) == wanted
             lab.assert_untouched(place.one)
         assert place.daemons["two"].events("reset") == []
+
+
+@in_sandbox
+def test_the_address_that_had_come_back_is_gone_again_when_the_guardian_puts_the_socket_back() -> None:
+    """The worker was killed on the way to the very pair that the connection had: what is known of it is not lost."""
+    with lab.lab(module="tests.linux.odd") as place:
+        client, server = lab.talkers(place)
+        daemon = place.daemons["one"]
+        for number, version in enumerate(lab.VERSIONS):
+            lab.connect(client, server, version)
+            place.replace(place.one, version, 1, 11)
+            place.wait_moved(2 * number + 1)
+            lab.both_ways(client, server, number)
+            place.remove(place.one, version, 11)
+            daemon.wait_event("suspended", number + 1)
+            os.kill(daemon.process.pid, signal.SIGSTOP)
+            worker = daemon.worker
+            orders_file("one").write_text("die imaged")
+            place.add(place.one, version, 11)
+            lab.until(lambda: not orders_file("one").exists(), "the worker dies")
+            lab.until(lambda worker=worker: is_dead(worker), "it is dead")  # type: ignore[misc]
+            place.remove(place.one, version, 11)
+            os.kill(daemon.process.pid, signal.SIGCONT)
+            daemon.wait_ready()
+            client("send", number, 1000)
+            server("send", number, 1000)
+            place.add(place.one, version, 11)
+            for talker in (client, server):
+                assert talker("receive", number, 1000) == "right"
+            lab.both_ways(client, server, number)
+            lab.assert_untouched(place.one)
+            assert "put back where it was" in daemon.last_words(), "this shows nothing"
+            assert not place.daemons["two"].events("ignored"), "a request had the number of an earlier one"
+
+
+def is_dead(worker: int) -> bool:
+    return Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def sent_in_all(place: lab.Lab, client: lab.Talker, server: lab.Talker, version: int) -> int:

@@ -11,7 +11,7 @@ from tests.migrate import (
     test_stories,
     test_waiting,
 )
-from tests.migrate.fixtures import RCV, WINDOW, asked
+from tests.migrate.fixtures import RCV, WINDOW, asked, move
 from tests.migrate.journeys import by_seed
 from tests.migrate.planting import Fault, with_
 
@@ -206,6 +206,13 @@ FAULTS = [
             test_waiting.test_a_rst_of_the_old_address_makes_it_wait,
             test_stories.test_a_stranger_at_the_old_address_kills_nothing,
         ),
+    ),
+    Fault(
+        "what 6 has said does not stay true",
+        moving.silence,
+        "Direction.BOTH if open_ else Direction.OUT",
+        "Direction.OUT",
+        (with_(test_answering.test_what_6_has_said_stays_true_whatever_comes_next, move()), with_(by_seed, 30143)),
     ),
     Fault(
         "MIGRATE_WAIT speaks",

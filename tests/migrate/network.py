@@ -45,6 +45,7 @@ class Network:
         self.strangers: set[Address] = set()
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._come_to: dict[frozenset[Address], tuple[float, object]] = {}
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self.now + seconds, next(self._order), call))
@@ -58,7 +59,18 @@ class Network:
             return
         for _ in range(2 if self.chance(self.faults.duplicate) else 1):
             slow = self.rng.random() * 3.0 if self.chance(self.faults.reorder) else 0.0
-            self.later(self.delay + slow, lambda: self.deliver(segment))
+            self.later(self.delay + slow, lambda sent=self.now: self._arrive(segment, sent))  # type: ignore[misc]
+
+    def come_to(self, pair: FourTuple, request: object) -> None:
+        """A connection asks on this pair.  Data that it has left there on an earlier stay has died out by then, as TCP
+        itself assumes of an address pair that is used again."""
+        ends = frozenset((pair.local_ip, pair.remote_ip))
+        if ends not in self._come_to or self._come_to[ends][1] is not request:  # else it is only sent again
+            self._come_to[ends] = self.now, request
+
+    def _arrive(self, segment: Segment, sent: float) -> None:
+        if not segment.payload or sent >= self._come_to.get(frozenset((segment.src, segment.dst)), (0.0, None))[0]:
+            self.deliver(segment)
 
     def deliver(self, segment: Segment) -> None:
         for host in self.hosts:

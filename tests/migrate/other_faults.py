@@ -299,6 +299,13 @@ FAULTS = [
         (test_crossing.test_who_is_not_answered_asks_with_a_larger_number, with_(by_seed, 21263)),
     ),
     Fault(
+        "who is found elsewhere is sure again",
+        settling.on_rebound,
+        "if not pending and not acknowledge and c.verifying:",
+        "if not pending and not acknowledge and c.verifying and c.verifying.tuple.local == new.local:",
+        (test_crossing.test_who_is_unsure_goes_on_asking_from_wherever_its_peer_has_found_it,),
+    ),
+    Fault(
         "7 from an address that was always known counts as an answer",
         settling.on_rebound,
         "(pending.ambiguous or (not acknowledge and pending.tuple.local == old.local))",
@@ -317,7 +324,7 @@ FAULTS = [
         moving.on_late_answer,
         "not in (c.tuple, c.asked):",
         "not in (c.tuple, c.asked) or not rules.answers(event.segment, event.position, c.highest):",
-        (test_moving.test_6_again_with_numbers_of_the_past_is_acknowledged_too, with_(by_seed, 33238)),
+        (test_moving.test_6_again_with_numbers_of_the_past_is_acknowledged_too,),
     ),
     Fault(
         "RSTs are not limited",

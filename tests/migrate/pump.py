@@ -106,6 +106,8 @@ class Host:
                 self.handle(Rst(segment, self.socket.position()))
         elif segment.flags & SYN:
             if marks.awaiting:
+                if self.connection.state is State.SYN_SENT and not self.connection.rebinding:
+                    marks.held.clear()  # left on the way by an earlier stay: 7 does not mention it
                 self.handle(SynAck(segment, self.socket.position()))
             elif not marks.holding and marks.mute is not Direction.BOTH:
                 self._kernel(segment)
@@ -139,6 +141,9 @@ class Host:
                 marks.held = []
                 self._feed(Marks(held=held))
             case SendSyn() | SendSynAck():
+                asked = self.connection.pending
+                if isinstance(action, SendSyn) and asked and asked.tuple == action.tuple != self.socket.pair:
+                    self.network.come_to(action.tuple, asked)
                 self._emit(action.segment())
             case SendRst(pair):
                 if self.admission.rst_limiter.allow(pair.remote_ip, self.network.now):
@@ -198,7 +203,8 @@ class Host:
             self._go_on_elsewhere()
 
     def _go_on_elsewhere(self) -> None:
-        if self.connection.state is State.SUSPENDED and self.addresses:
+        waits = self.connection.state is State.MIGRATE_WAIT and self.socket.pair.local_ip not in self.addresses
+        if (waits or self.connection.state is State.SUSPENDED) and self.addresses:
             self.handle(Move(max(self.addresses), self.socket.position()))
 
     def _feed(self, marks: Marks) -> None:

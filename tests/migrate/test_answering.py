@@ -13,6 +13,7 @@ from migrate.core import (
     Ack,
     AddressLost,
     Arm,
+    Await,
     Direction,
     Disarm,
     Event,
@@ -202,6 +203,22 @@ def test_what_6_has_said_stays_true_whatever_comes_next(event: Event) -> None:
     assert Mute(OLD, Direction.BOTH) in actions
     assert Mute(OLD, Direction.OUT) not in actions
     assert Mute(OLD, Direction.BOTH) in c.resume()
+
+
+@pytest.mark.parametrize("stranger", [False, True])
+def test_an_answer_to_a_request_from_the_pair_that_we_have_is_heard_whatever_is_muted(stranger: bool) -> None:
+    """We are back at our address and ask there, and the peer's own request crosses ours."""
+    c = connection()
+    c.handle(AddressLost())
+    assert one(SendSyn, c.handle(move("10.1.0.1"))).tuple == OLD
+    actions = c.handle(asked(on=PEER_MOVED))
+    if stranger:
+        for _ in range(6):
+            actions += c.handle(AGAIN)  # in doubt, it asks on the pair that we have, too
+        actions += c.handle(reset(PEER_MOVED))
+        assert c.state is State.SYN_SENT
+    silent = [at for at, action in enumerate(actions) if action == Mute(OLD, Direction.BOTH)]
+    assert Await(OLD) in actions[silent[-1] :]
 
 
 def test_an_address_lost_before_7() -> None:

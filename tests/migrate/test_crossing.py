@@ -195,7 +195,7 @@ def test_who_is_unsure_goes_on_asking_from_wherever_its_peer_has_found_it() -> N
     """The doubtful request may still be accepted, and lead the peer to where we no longer are."""
     c = asked_twice_from_one_pair()
     rebound(c)
-    here = pair("10.1.0.9", "10.2.0.5")
+    here = pair("10.1.0.33", "10.2.0.5")
     c.handle(asked(on=here))
     c.handle(acked(on=here))
     assert Arm(Timer.RETRANSMIT, 1.0) in rebound(c)
