@@ -11,7 +11,6 @@ from analysis.diagram import Tokens
 from analysis.diagram import Verdict as Judgement
 from analysis.measures import NoMeasure
 from analysis.stream import Segment, Stream, migrate_option
-from migrate.core import RST
 from scenarios.base import Context
 from scenarios.mobility_checks import diagram_check
 from scenarios.verdict import Check, Invalid
@@ -81,7 +80,7 @@ def _program(context: Context, outcome: Outcome, name: str, port: int) -> list[C
         stream = streams.get(port)
         if stream is None:
             continue
-        checks.append(Check.equal(f"{name}: RSTs, {vantage}", 0, sum(one.has(RST) for one in stream.segments)))
+        checks.append(Check.equal(f"{name}: RSTs, {vantage}", 0, len(measures.resets(stream))))
         checks.append(Check.equal(f"{name}: addresses, {vantage}", *_ways(stream, took_part)))
         behind = _left_behind(stream, took_part, initiator=vantage == "mobile")
         checks.append(Check.equal(f"{name}: segments of the {vantage} on a pair that it has asked to leave", 0, behind))

@@ -18,7 +18,7 @@ from analysis.diagram import Verdict as Judgement
 from analysis.keylog import TIMESTAMP_KIND
 from analysis.measures import Move, NoMeasure
 from analysis.stream import Segment, Stream
-from migrate.core import RST, seq
+from migrate.core import seq
 from scenarios.base import Context
 from scenarios.mobility_proof import proof
 from scenarios.verdict import Check, Invalid
@@ -62,7 +62,7 @@ def judge(context: Context, seen: Seen) -> list[Check]:
     for vantage, judgement in seen.judged.items():
         tokens = judgement.tokens.value
         checks.append(Check.equal(f"Token and Request recomputed, {vantage}", Tokens.VERIFIED.value, tokens))
-        checks.append(Check.equal(f"RSTs, {vantage}", 0, sum(one.has(RST) for one in judgement.stream.segments)))
+        checks.append(Check.equal(f"RSTs, {vantage}", 0, len(measures.resets(judgement.stream))))
         checks.append(Check.equal(f"connections in the captures, {vantage}", 1, seen.connections[vantage]))
         checks.append(_addresses(vantage, judgement.stream, seen))
     checks.append(Check.equal("initial sequence numbers at the server", _initial(mobile), _initial(server)))

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from analysis import measures
+from analysis.capture import RST
 from analysis.diagram import model as m
 from analysis.diagram import wording
 from analysis.diagram.conditions import Evaluation, Outcome, Setting
@@ -78,7 +80,10 @@ class _Matcher:
 
     def run(self) -> Verdict:
         threads = [_Thread(0, False, {}, {})]
+        resets = measures.resets(self._stream)
         for segment in self._stream.segments:
+            if segment.has(RST) and segment not in resets:
+                continue  # the connection is over, and what was overtaken on the way has found no socket
             following = self._advance(threads, segment)
             if not following:
                 return self._failed(threads, segment)

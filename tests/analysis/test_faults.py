@@ -52,6 +52,18 @@ def test_a_correct_trace_passes(vantage: str, setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("vantage", ["mobile", "server"])
+def test_a_rst_is_forbidden_for_as_long_as_there_is_a_connection(vantage: str) -> None:
+    """Of two segments at the end one may overtake the other: what the first has ended answers what comes of the second
+    by RST, as any closed socket does (RFC 9293, 3.10.7.1)."""
+    rows = made.make(vantage)
+    reset = replace(rows[-1], flags=RST)
+    assert verdict_on([*rows, replace(reset, time=rows[-1].time + 0.01)], vantage).good
+    verdict = verdict_on([*rows[:-1], replace(reset, time=rows[-1].time - 0.0001), rows[-1]], vantage)
+    assert verdict.mismatch is not None
+    assert verdict.mismatch.expected.startswith("never RST")
+
+
+@pytest.mark.parametrize("vantage", ["mobile", "server"])
 def test_without_keys_the_token_is_unverified(vantage: str) -> None:
     verdict = verdict_on(made.make(vantage), vantage, keys=False)
     assert verdict.good
