@@ -56,6 +56,8 @@ class Taker:
         self._silent: dict[bytes, float] = {}  # by token: when its client was last asked in vain
         self._probed: dict[tuple[bytes, bytes, int], tuple[float, str]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self.asking = 0
+        """Clients that are being asked, or about to be, or have answered and are not yet this member's."""
 
     def pronounced(self, server: str, by: str, alone: bool = False, insists: bool = False) -> int:
         """A server is said to be dead (`alone`: to this member only; `insists`: it is no mere repetition); how many
@@ -117,6 +119,13 @@ class Taker:
 
     async def _take(self, entry: Entry, pause: float) -> None:
         await asyncio.sleep(pause)
+        self.asking += 1
+        try:
+            await self._take_now(entry)
+        finally:
+            self.asking -= 1
+
+    async def _take_now(self, entry: Entry) -> None:
         async with self._slots:
             known = self._ledger.entries.get(entry.state.token)
             if known is None or known.owner != entry.owner or self._wedge.ending:

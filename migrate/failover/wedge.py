@@ -291,11 +291,17 @@ class Wedge:
             self.note(f"cannot be taken over by others, nor can others from there: {why}", session)
 
     async def _drain(self) -> None:
-        """The others are asked to go on with the clients that there are."""
+        """The others are asked to go on with the clients that there are, and with those that are just coming over: they
+        have been asked already, and may be here in a moment."""
         self._greet(changed=True)
-        offered = [session for session in self._by_token.values() if self.offer(session)]
+        offered: dict[Subject, bool] = {}
         end = time.monotonic() + DRAIN_SECONDS
-        while any(session in self._sessions for session in offered) and time.monotonic() < end:
+        while time.monotonic() < end:
+            for session in list(self._by_token.values()):
+                if session not in offered:
+                    offered[session] = self.offer(session)
+            if not self._taker.asking and not any(offered[one] for one in self._sessions & offered.keys()):
+                break
             await asyncio.sleep(0.02)
         tasks = list(self._tasks)
         for task in tasks:

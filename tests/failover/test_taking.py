@@ -159,6 +159,22 @@ def test_one_about_to_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not desk.asked
 
 
+def test_it_is_known_that_a_client_is_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is about to end waits for it, and offers the others what comes of it."""
+    desk = Desk(monkeypatch, silence)
+    seen = []
+
+    async def take_over(*_: Any, **__: Any) -> Any:
+        seen.append(desk.taker.asking)
+        raise silence()
+
+    monkeypatch.setattr(takeover, "take_over", take_over)
+    desk.pronounced()
+    assert seen
+    assert set(seen) == {1}
+    assert desk.taker.asking == 0
+
+
 def test_what_is_over_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(monkeypatch, silence)
     desk.pronounced()
