@@ -12,7 +12,7 @@ from random import Random
 
 from scenarios import needs, ownership
 from scenarios.chaos.downloads import NGINX_LINES, Downloads, furnish
-from scenarios.chaos.fates import Fates, read
+from scenarios.chaos.fates import Fates, read, read_strikes
 from scenarios.chaos.replica import MSL_SECONDS, REPLICAS, Broken
 from scenarios.chaos.report import Document
 from scenarios.chaos.stage import Stage
@@ -92,7 +92,7 @@ class Chaos:
         wedges = read(self._out / f"{name}-wedge.jsonl" for name in REPLICAS)
         clients = {name: read([self._out / f"{name}-events.jsonl"]) for name in stage.clients}
         document.wall_seconds = round(time.monotonic() - self._began, 3)
-        fates = Fates(downloads.over, wedges, clients)
+        fates = Fates(downloads.over, wedges, clients, read_strikes(self._out / "strikes.jsonl"))
         document.judge(broken, strikes.counts, downloads.started, downloads.bytes, fates)
         document.write(self._out)
         self._progress.close()

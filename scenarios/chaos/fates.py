@@ -2,7 +2,8 @@
 
 A connection is the client's as soon as it has its SYN/ACK, and the group's a moment later, when its server has told of
 it; a request likewise.  Whoever's server dies in between is lost, as it would be without a group, and ends by a reset.
-Nothing else may end otherwise than whole.
+A server that is cut off from the group when a request comes does not know that nobody hears of it; it tells again with
+the next refresh.  Nothing else may end otherwise than whole.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scenarios.chaos.downloads import RESET_STATUSES, Download
+from scenarios.chaos.replica import REFRESH_SECONDS
 
 STALL_SECONDS = 1.5
 """From the take-over to the next byte at the client; a round trip is 20 ms at most."""
@@ -33,6 +35,33 @@ class Event:
     """The client's, in events of its migrated."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stroke:
+    """A line of the strikes: what was done to which replica."""
+
+    time: float
+    what: str
+    replica: str
+
+
+def read_strikes(path: Path) -> list[Stroke]:
+    """In order."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = [Stroke(one["time"], one["what"], one["replica"]) for one in map(json.loads, lines)]
+    return sorted(found, key=lambda stroke: stroke.time)
+
+
+def died_unheard(strikes: list[Stroke], replica: str, by: float) -> bool:
+    """Was the replica cut off from the group at its last death before `by`, or less than a refresh before?"""
+    ours = [one for one in strikes if one.replica == replica and one.time < by]
+    death = max((one.time for one in ours if one.what.startswith("kill")), default=None)
+    cut = max((one.time for one in ours if one.what == "partition" and death and one.time < death), default=None)
+    if death is None or cut is None:
+        return False
+    back = min((one.time for one in ours if one.what == "rejoined" and one.time > cut), default=death)
+    return death - back < REFRESH_SECONDS
+
+
 def read(paths: Iterable[Path]) -> list[Event]:
     """Of all these files, in order."""
     found = []
@@ -47,14 +76,27 @@ def read(paths: Iterable[Path]) -> list[Event]:
 class Fates:
     """Of all downloads."""
 
-    def __init__(self, downloads: list[Download], wedges: list[Event], clients: dict[str, list[Event]]) -> None:
+    def __init__(
+        self,
+        downloads: list[Download],
+        wedges: list[Event],
+        clients: dict[str, list[Event]],
+        strikes: Iterable[Stroke] = (),
+    ) -> None:
         """Events of the wedges, and of the migrated of each client by the client's name."""
+        self._strikes = list(strikes)
         self._clients = clients
         self.events = Counter(event.event for event in wedges)
         self._heard = {event.connection for event in wedges if event.event in ("heard", "taken-over")}
         self._unasked = {
             event.connection for event in wedges if event.event == "reset" and event.cause.endswith(NOT_KNOWN)
         }
+        self._former = {
+            event.connection: (event.time, event.cause.removeprefix("from "))
+            for event in wedges
+            if event.event == "taken-over"
+        }
+        """By connection: when it was last taken over, and from whom."""
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.stalls: list[tuple[Download, float, float]] = []
@@ -99,6 +141,8 @@ class Fates:
         names = self._names(download)[-1:]
         # The last of its objects is the one that failed; of that, nothing may have come.
         whole = download.right == len(download.ports) - 1 and not download.partial
+        if download.status in RESET_STATUSES and any(self._unheard(name) for name in names):
+            return "reset: its server was cut off from the group at the request, and died before the next refresh"
         if download.status not in RESET_STATUSES or not whole:
             return "ended otherwise"
         if not set(names) & self._heard:
@@ -106,3 +150,10 @@ class Fates:
         if set(names) & self._unasked:
             return "reset: its server died before the group had heard of the request"
         return "ended otherwise"
+
+    def _unheard(self, name: str) -> bool:
+        """Has the one who took it over missed its request, because that was told while nobody could hear it?"""
+        if name not in self._unasked or name not in self._former:
+            return False
+        when, owner = self._former[name]
+        return died_unheard(self._strikes, owner, when)

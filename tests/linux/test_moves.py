@@ -92,8 +92,8 @@ def test_make_before_break() -> None:
 
     def move(place: lab.Lab, download: Download, number: int) -> None:
         here, there = (1, 11, 12)[number : number + 2]
-        # Each in a subnet of its own: where the first address of one goes, the kernel takes the second away as well for a
-        # moment, and puts it in its place.
+        # Each in a subnet of its own: where the first address of one goes, the kernel takes the second away as well
+        # for a moment, and puts it in its place.
         length = lab.LENGTH[version] + (number + 1) * (version == 4)
         place.one.add_address("one-eth0", f"{lab.address(version, there)}/{length}")
         answer = place.daemons["one"].ask(do="migrate", to=lab.address(version, there))

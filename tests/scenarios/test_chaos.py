@@ -8,13 +8,14 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from scenarios.chaos import cli, downloads, replica
 from scenarios.chaos.downloads import RESET_STATUSES, Download
-from scenarios.chaos.fates import NOT_KNOWN, Event, Fates
-from scenarios.chaos.replica import PORT, address
+from scenarios.chaos.fates import NOT_KNOWN, Event, Fates, Stroke
+from scenarios.chaos.replica import PORT, REFRESH_SECONDS, address
 from scenarios.chaos.report import Document
 from scenarios.programs import checksum
 from scenarios.verdict import Verdict
@@ -144,6 +145,27 @@ def test_fates() -> None:
     assert fate(download(status=18)) == "ended otherwise"
     assert fate(download(partial=True, received=10)) == "ended otherwise"
     assert fate(download(ports=[4000, 4001], right=1)) == "reset: its server died before the group had heard of it"
+
+
+def test_whose_server_was_cut_off_until_just_before_its_death() -> None:
+    told = [Event(10.5, "aa", "heard", "sA has it", 0), Event(11.4, "aa", "taken-over", "from sA", 0),
+            Event(11.5, "aa", "reset", f"78 bytes {NOT_KNOWN}", 0)]  # fmt: skip
+    half = download(partial=True, received=5000)
+    cut, back, death = Stroke(10.6, "partition", "sA"), Stroke(10.8, "rejoined", "sA"), Stroke(11.0, "kill", "sA")
+    lost = "reset: its server was cut off from the group at the request, and died before the next refresh"
+    for strikes, expected in (
+        ([cut, back, death], lost),
+        ([cut, death, replace(back, time=11.2)], lost),
+        ([cut, death], lost),
+        ([cut, back, replace(death, time=10.8 + REFRESH_SECONDS)], "ended otherwise"),
+        ([back, death], "ended otherwise"),
+        ([cut, back], "ended otherwise"),
+        ([cut, back, replace(death, time=11.45)], "ended otherwise"),
+        ([replace(one, replica="sB") for one in (cut, back, death)], "ended otherwise"),
+        ([cut, back, replace(death, what="freeze of a replica")], "ended otherwise"),
+    ):
+        assert set(Fates([half], told, {"c1": [NAMED]}, strikes).counts) == {expected}, strikes
+    assert set(Fates([half], told[:2], {"c1": [NAMED]}, [cut, back, death]).counts) == {"ended otherwise"}
 
 
 def test_stalls() -> None:
