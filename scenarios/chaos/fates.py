@@ -91,20 +91,14 @@ class Fates:
         self._unasked = {
             event.connection for event in wedges if event.event == "reset" and event.cause.endswith(NOT_KNOWN)
         }
-        self._former = {
-            event.connection: (event.time, event.cause.removeprefix("from "))
-            for event in wedges
-            if event.event == "taken-over"
-        }
-        """By connection: when it was last taken over, and from whom."""
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.stalls: list[tuple[Download, float, float]] = []
         """After a take-over: which download, seconds to the next byte, and when that was."""
-        self._taken: dict[str, list[float]] = {}
+        self._taken: dict[str, list[Event]] = {}
         for event in wedges:
             if event.event == "taken-over":
-                self._taken.setdefault(event.connection, []).append(event.time)
+                self._taken.setdefault(event.connection, []).append(event)
         for download in downloads:
             fate = self._fate(download)
             self.counts[fate] += 1
@@ -122,7 +116,7 @@ class Fates:
     def _look_for_stalls(self, download: Download) -> None:
         for began, ended in download.pauses:
             for name in self._names(download):
-                within = [when for when in self._taken.get(name, []) if began <= when <= ended]
+                within = [one.time for one in self._taken.get(name, []) if began <= one.time <= ended]
                 if within and ended - within[-1] > STALL_SECONDS:
                     self.stalls.append((download, ended - within[-1], ended))
 
@@ -153,7 +147,7 @@ class Fates:
 
     def _unheard(self, name: str) -> bool:
         """Has the one who took it over missed its request, because that was told while nobody could hear it?"""
-        if name not in self._unasked or name not in self._former:
+        if name not in self._unasked or name not in self._taken:
             return False
-        when, owner = self._former[name]
-        return died_unheard(self._strikes, owner, when)
+        last = self._taken[name][-1]
+        return died_unheard(self._strikes, last.cause.removeprefix("from "), last.time)

@@ -208,6 +208,12 @@ class House:
         self.wedges[name] = Wedge(self.servers[name], members, *options, **more)
         return self.wedges[name]
 
+    def serve_all(self) -> None:
+        """nginx and the wedge on each server."""
+        for name in self.servers:
+            self.serve(name)
+            self.wedge(name)
+
     def curl(self, name: str, target: Path, *options: str, server: str = "sA", version: int = 4) -> Download:
         return Download(self.client, address(server, version), name, target, *options, port=PORT)
 

@@ -16,9 +16,7 @@ SIZE = 3_000_000
 def test_one_connection_of_two_is_taken() -> None:
     with house(rate_bps=SLOW) as place:
         wanted = place.file("object", SIZE)
-        for name in place.servers:
-            place.serve(name)
-            place.wedge(name)
+        place.serve_all()
         downloads = {}
         for number in range(2):
             downloads[number] = place.curl("object", OUT / f"got{number}")
@@ -41,9 +39,7 @@ def test_one_connection_of_two_is_taken() -> None:
 def test_one_that_comes_over_while_its_new_server_is_about_to_end_is_passed_on() -> None:
     with house(rate_bps=SLOW) as place:
         wanted = place.file("object", SIZE)
-        for name in place.servers:
-            place.serve(name)
-            place.wedge(name)
+        place.serve_all()
         download = place.curl("object", OUT / "got")
         download.wait_for(1, PATIENCE_SECONDS)
         new = place.wedges["sB"]

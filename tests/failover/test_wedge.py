@@ -16,9 +16,7 @@ def test_a_download_outlives_its_server() -> None:
     """sA's wedge is killed with -9 in the middle; sB goes on from exactly the next byte."""
     with house(rate_bps=SLOW) as place:
         wanted = place.file("object", SIZE)
-        for name in place.servers:
-            place.serve(name)
-            place.wedge(name)
+        place.serve_all()
         download = place.curl("object", OUT / "got")
         download.wait_for(BEGUN, PATIENCE_SECONDS)
         place.wedges["sB"].knows()

@@ -102,15 +102,19 @@ class Queues(Situation):
 
     @contextlib.contextmanager
     def moving(self) -> Iterator[None]:
-        for talker in self.stage.ends:
-            talker("send", self.number, QUEUED)
-        for talker in self.stage.ends:
-            self.stage.arrived(talker, self.number)
+        self.leave_unread()
         with cut_off(self.stage.place, self.version, self.stage.here[self.version]):
             for talker in self.stage.ends:
                 talker("send", self.number, QUEUED)
             self.stage.go(self.version)
             yield
+
+    def leave_unread(self) -> None:
+        """Both have said something that has arrived, and no program reads."""
+        for talker in self.stage.ends:
+            talker("send", self.number, QUEUED)
+        for talker in self.stage.ends:
+            self.stage.arrived(talker, self.number)
 
     def check(self) -> None:
         for talker in self.stage.ends:
@@ -128,17 +132,14 @@ class Bound(Queues):
         return lab.connect(self.client, self.server, self.version, source=here)
 
 
-class Back(Situation):
-    """`one` is without its address for a moment, in which both begin to speak, and then where it was."""
+class Back(Queues):
+    """The same, but `one` is without its address for a moment, in which both begin to speak, and then where it was."""
 
     name = "back"
 
     @contextlib.contextmanager
     def moving(self) -> Iterator[None]:
-        for talker in self.stage.ends:
-            talker("send", self.number, QUEUED)
-        for talker in self.stage.ends:
-            self.stage.arrived(talker, self.number)
+        self.leave_unread()
         place, here = self.stage.place, self.stage.here[self.version]
         mover = place.daemons["one"]
         mover.forget()
@@ -150,11 +151,6 @@ class Back(Situation):
             talker("send", self.number, QUEUED)
         place.add(place.one, self.version, here)
         yield
-
-    def check(self) -> None:
-        for talker in self.stage.ends:
-            self.receives(talker, 2 * QUEUED)
-        lab.both_ways(self.client, self.server, self.number)
 
 
 class Halves(Situation):
