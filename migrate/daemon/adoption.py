@@ -37,11 +37,11 @@ _LOST = {
 
 
 class NotAdopted(RequestError):
-    """The connection is not this host's; `unanswered`: the client has not said a word."""
+    """The connection is not this host's; `unanswered`: the client has not said a word; `gone`: it has none such."""
 
-    def __init__(self, reason: str, unanswered: bool = False) -> None:
+    def __init__(self, reason: str, unanswered: bool = False, gone: bool = False) -> None:
         super().__init__(reason)
-        self.unanswered = unanswered
+        self.unanswered, self.gone = unanswered, gone
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +76,7 @@ class Newcomer:
         if event is Notice.MIGRATED:
             self.won.set_result((self.position.snd_nxt, self.position.rcv_nxt))
         elif event in _LOST:
-            self.won.set_exception(NotAdopted(f"{_LOST[event]} ({cause})"))
+            self.won.set_exception(NotAdopted(f"{_LOST[event]} ({cause})", gone=event is Notice.REFUSED))
 
 
 @dataclass(frozen=True, slots=True)

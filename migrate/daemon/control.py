@@ -71,7 +71,7 @@ class Control:
                     else:
                         _answer(writer, result=await self._do(request))
                 except (RequestError, json.JSONDecodeError, AttributeError) as error:
-                    more = {"unanswered": True} if getattr(error, "unanswered", False) else {}
+                    more = {word: True for word in ("unanswered", "gone") if getattr(error, word, False)}
                     _answer(writer, error=str(error), **more)
                 await writer.drain()
         except (ConnectionError, asyncio.CancelledError):

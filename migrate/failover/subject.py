@@ -36,6 +36,8 @@ class Subject:
         self._exported: asyncio.Task[None] | None = None
         self.superseded = asyncio.Event()
         """Set when it is another member's."""
+        self.ended = asyncio.Event()
+        """Set when its socket is closed."""
         self._accepted = time.monotonic()
         self._told = self._tells = False
         self._unknown = ""

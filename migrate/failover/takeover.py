@@ -56,11 +56,13 @@ class Refused(Exception):
     """The connection was not taken over; nothing of the attempt is left.
 
     `reason` says in one line why; `unanswered`: nothing is known of what the client says.  It is another replica's by
-    now, or out of reach, or this host's migrated has ended meanwhile.  Ask with a larger number, if at all."""
+    now, or out of reach, or this host's migrated has ended meanwhile.  Ask with a larger number, if at all.  `gone`:
+    the client's host says that it has no such connection.  Where it is neither, the trouble is this host's own, and
+    another replica may have none."""
 
-    def __init__(self, reason: str, unanswered: bool = False) -> None:
+    def __init__(self, reason: str, unanswered: bool = False, gone: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.unanswered = reason, unanswered
+        self.reason, self.unanswered, self.gone = reason, unanswered, gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +243,7 @@ async def _ask(request: dict[str, Any], patience: float = 0.0, *, keep: bool = F
         raise Refused("migrated has ended before it answered", unanswered=True)
     answer = json.loads(line)
     if "error" in answer:
-        raise Refused(answer["error"], bool(answer.get("unanswered")))
+        raise Refused(answer["error"], bool(answer.get("unanswered")), bool(answer.get("gone")))
     result: dict[str, Any] = answer["result"]
     return result
 

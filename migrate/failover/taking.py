@@ -30,7 +30,7 @@ a number may have been used up by one that has died since.  The first is given u
 more than that; the later ones wait for clients that are farther away."""
 SILENT_SECONDS = 10.0
 """A client that has not answered any of them is left alone for so long, however often the monitor calls its server
-dead: its host may be away, and asking more does not bring it back."""
+dead: its host may be away, and asking more does not bring it back.  Unless it has got another server meanwhile."""
 LATE_SECONDS = 0.1
 """A member's word of an answer is so long on its way, at most, behind the answer's first byte."""
 PROBED_SECONDS = 1.0
@@ -53,7 +53,8 @@ class Taker:
         self._under_way: dict[bytes, _Taking] = {}
         self._refused: dict[bytes, tuple[int, int]] = {}  # by token: the state that this replica cannot go on from
         self._asked: dict[bytes, int] = {}  # by token: the largest number that this replica has asked with
-        self._silent: dict[bytes, float] = {}  # by token: when its client was last asked in vain
+        self._silent: dict[bytes, tuple[int, float]] = {}  # by token: when its client was last asked in vain, and
+        # how many requests its owner had told of
         self._probed: dict[tuple[bytes, bytes, int], tuple[float, str]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self.asking = 0
@@ -75,7 +76,8 @@ class Taker:
         token, name, now = entry.state.token, entry.state.secrets.name, time.monotonic()
         if token in self._under_way or self._refused.get(token) == entry.state.order:
             return
-        if now - self._silent.get(token, float("-inf")) < SILENT_SECONDS:
+        sent, asked_at = self._silent.get(token, (0, float("-inf")))
+        if sent == entry.state.secrets.sent and now - asked_at < SILENT_SECONDS:
             return
         if self._wedge.ending:
             self._wedge.event(None, "declined", f"{why}; about to end", name=name)
@@ -138,11 +140,12 @@ class Taker:
                 self._wedge.event(None, "refused", str(error), name=name)
                 self._wedge.note(f"does not take over a client of {entry.owner}: {error}")
                 return
-            taken = await self._ask(state)
+            await self._wedge.left(state.token)
+            taken = await self._ask(entry.owner, state)
         if taken is not None:
             self._go_on(entry.owner, await self._latest(entry.owner, state, taken), taken)
 
-    async def _ask(self, state: SoftState) -> takeover.Taken | None:
+    async def _ask(self, owner: str, state: SoftState) -> takeover.Taken | None:
         """Asks the client; None where this member does not get it."""
         token, sent = state.token, state.secrets.sent
         client = Peer(ipaddress.ip_address(state.client[0]), state.client[1])
@@ -154,12 +157,15 @@ class Taker:
                 )
             except takeover.Refused as error:
                 self._wedge.event(None, "not-taken", error.reason, name=state.secrets.name)
-                if not error.unanswered:
+                if error.gone:
                     # Its host lives, and has answered by RST: there is nothing to be had for anybody.
                     self._ledger.drop(token)
                     self._wedge.say(Gone(token, sent))
                     return None
-        self._silent[token] = time.monotonic()
+                if not error.unanswered:  # this host's own trouble, which others do not have
+                    self._wedge.note(f"cannot take over a client of {owner}: {error}")
+                    break
+        self._silent[token] = sent, time.monotonic()
         return None
 
     def _number(self, token: bytes, sent: int) -> int:

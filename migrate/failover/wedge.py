@@ -116,6 +116,7 @@ class Wedge:
             await work
         finally:
             self._sessions.discard(session)
+            session.ended.set()
             self._greet(changed=True)
             if session.secrets is not None:
                 for token in [token for token, other in self._by_token.items() if other is session]:
@@ -251,6 +252,13 @@ class Wedge:
         ours.superseded.set()
         del self._by_token[token]
         return True
+
+    async def left(self, token: bytes) -> None:
+        """Until this member's own socket of a connection that has become another's is closed: a host has one."""
+        for session in list(self._sessions):
+            state = session.state() if session.superseded.is_set() else None
+            if state is not None and state.token == token:
+                await session.ended.wait()
 
     def pronounce(self, server: str, tell: bool = True) -> int:
         """A person says that a server is dead: the group is told (if `tell`), and this member acts; how many

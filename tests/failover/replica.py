@@ -100,7 +100,7 @@ class Server:
         try:
             taken = await takeover.take_over(secrets, client, Options(**soft["options"]), tries=tries)
         except Refused as error:
-            return {"refused": error.reason, "unanswered": error.unanswered}
+            return {"refused": error.reason, "unanswered": error.unanswered, "gone": error.gone}
         took = time.monotonic() - began
         now = dataclasses.asdict(taken.secrets)
         now["k"] = now["k"].hex()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from migrate.failover.http import Http
 from migrate.failover.subject import UNTOLD_SECONDS, Subject
-from migrate.failover.takeover import Secrets
+from migrate.failover.takeover import Options, Secrets
 from migrate.failover.wedge import Wedge
 
 
@@ -69,3 +70,22 @@ def test_who_is_about_to_tell_need_not_tell_before(subject: Subject) -> None:
     subject.tell_new()
     subject.tell_new()
     assert heard(subject) == 1
+
+
+def test_what_is_another_s_is_waited_for_until_its_socket_is_closed(subject: Subject) -> None:
+    """And only that: what is this member's own it keeps."""
+    subject.options = Options(1460, 7, 7, True)
+    state = subject.state()
+    assert state is not None
+    wedge = cast(Wedge, SimpleNamespace(_sessions={subject}))
+
+    async def story() -> None:
+        await asyncio.wait_for(Wedge.left(wedge, state.token), 1)
+        subject.superseded.set()
+        await asyncio.wait_for(Wedge.left(wedge, bytes(8)), 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(Wedge.left(wedge, state.token), 0.02)
+        subject.ended.set()
+        await asyncio.wait_for(Wedge.left(wedge, state.token), 1)
+
+    asyncio.run(story())

@@ -85,15 +85,19 @@ def test_who_is_refused() -> None:
         taken = take_over(place, "sB", soft)
         place.replicas["sA"]("drop", number)
         before = sC("descriptors")
-        assert sC("take_over", soft, 1) | {"refused": ""} == {"refused": "", "unanswered": True}, "request 1 was sB's"
+        said = {"refused": "", "unanswered": True, "gone": False}
+        assert sC("take_over", soft, 1) | {"refused": ""} == said, "request 1 was sB's"
         wrong = soft | {"secrets": soft["secrets"] | {"k": "00" * 25}}
         answer = sC("take_over", wrong)
         assert "knows of no such connection" in answer["refused"]
+        assert answer["gone"]
         assert not answer["unanswered"]
         assert "25 bytes" in sC("take_over", soft | {"secrets": soft["secrets"] | {"k": "00"}})["refused"]
         assert "segment size" in sC("take_over", soft | {"options": soft["options"] | {"mss": 0}})["refused"]
         place.servers["sC"].ip("route", "del", "default")
-        assert "no route" in sC("take_over", soft | {"client": ["192.0.2.1", 9]})["refused"]
+        answer = sC("take_over", soft | {"client": ["192.0.2.1", 9]})
+        assert "no route" in answer["refused"]
+        assert not answer["gone"], "this host's own trouble says nothing of the client"
         place.servers["sC"].default_route(address(4, 3, 1), "sC-eth0")
         sC("attempt", 1, taken["soft"] | {"client": [address(4, 3, 77), 9]}, 5)
         place.daemons["sC"].wait_event("migrating", 3)
@@ -103,6 +107,7 @@ def test_who_is_refused() -> None:
         assert place.daemons["sC"].connections() == []
         again = place.replicas["sB"]("take_over", taken["soft"])
         assert "drop that one first" in again["refused"]
+        assert not again["gone"]
         go_on(place, "sB", taken)
         place.finish(download)
         assert_whole(target)
@@ -203,7 +208,8 @@ def test_a_daemon_that_is_killed_while_it_takes_over() -> None:
             download.wait_for(BEGUN, PATIENCE_SECONDS)
             orders_file("sB").write_text(f"die {point}")
             answer = place.replicas["sB"]("take_over", soft)
-            assert answer == {"refused": "migrated has ended before it answered", "unanswered": True}, point
+            said = {"refused": "migrated has ended before it answered", "unanswered": True, "gone": False}
+            assert answer == said, point
             for count in range(1, 5):  # a connection to the old one may be among those that died with it
                 taken = place.replicas["sB"]("take_over", soft, 3, count)
                 if taken != answer:

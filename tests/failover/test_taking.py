@@ -41,6 +41,7 @@ class Desk:
     """Request number and Migrate SYNs of each attempt."""
     said: list[Message] = field(default_factory=list)
     events: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -62,6 +63,12 @@ class Desk:
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self.tasks.append(asyncio.ensure_future(work))
         return self.tasks[-1]
+
+    async def left(self, token: bytes) -> None:
+        """Nothing of that connection was here."""
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
 
     def event(self, session: None, event: str, cause: str, **more: Any) -> None:
         self.events.append((event, cause))
@@ -85,7 +92,11 @@ def silence() -> Refused:
 
 
 def rst() -> Refused:
-    return Refused("the client knows of no such connection")
+    return Refused("the client knows of no such connection", gone=True)
+
+
+def trouble() -> Refused:
+    return Refused("no route to the client at 10.0.1.2")
 
 
 def test_a_number_is_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +138,45 @@ def test_a_client_that_is_gone_is_asked_once(monkeypatch: pytest.MonkeyPatch) ->
     assert desk.asked == [(SENT + 1, 1)]
     assert desk.said == [Gone(moved(SENT).token, SENT)]
     assert not desk.ledger.entries
+
+
+def test_a_host_s_own_trouble_says_nothing_of_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are not told that it is gone: they may have a route to it."""
+    desk = Desk(monkeypatch, trouble)
+    for _ in range(3):
+        desk.pronounced()
+    assert desk.asked == [(SENT + 1, 1)], "asking more does not help"
+    assert not desk.said
+    assert desk.ledger.entries
+    assert desk.notes == ["cannot take over a client of sA: no route to the client at 10.0.1.2"]
+
+
+def test_a_client_that_was_silent_is_asked_again_once_it_has_had_another_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(monkeypatch, silence)
+    desk.pronounced()
+    assert len(desk.asked) == 3
+    assert desk.ledger.told("sA", 1, moved(SENT + 1, 9), 0)
+    desk.pronounced()
+    assert len(desk.asked) == 6
+
+
+def test_what_a_member_had_of_the_connection_itself_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its new server offers it while the socket that the old one had is being closed."""
+    desk = Desk(monkeypatch, silence)
+    closed = asyncio.Event()
+    monkeypatch.setattr(desk, "left", lambda token: closed.wait())
+
+    async def story() -> None:
+        desk.taker.pronounced("sA", "the monitor")
+        await asyncio.sleep(0.01)
+        assert not desk.asked
+        closed.set()
+        await asyncio.gather(*desk.tasks)
+        assert desk.asked
+
+    asyncio.run(story())
 
 
 def test_whoever_hears_that_a_client_is_gone_does_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
