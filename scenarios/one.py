@@ -11,11 +11,12 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
-from scenarios import needs, registry
+from scenarios import needs, registry, standstill
 from scenarios.base import Context, Scenario
 from scenarios.result import Result
 from scenarios.verdict import Check, Invalid, Skip, Verdict, overall
@@ -23,20 +24,9 @@ from topologies.capture import CaptureIncomplete
 
 
 def perform(scenario: Scenario, context: Context) -> Result:
-    """Runs it and writes result.json.  Every exception of the scenario becomes a verdict."""
+    """Runs it and writes result.json."""
     started, began = datetime.now().astimezone(), time.monotonic()
-    checks: list[Check] = []
-    try:
-        seen = scenario.run(context)
-        verdict, reason = overall(seen)
-        checks = list(seen)
-    except (Invalid, CaptureIncomplete) as cause:
-        verdict, reason = Verdict.INVALID, one_line(cause)
-    except Skip as cause:
-        verdict, reason = Verdict.SKIP, one_line(cause)
-    except Exception as error:  # noqa: BLE001  whatever it is, it is the run's outcome, and the traceback is kept
-        traceback.print_exc()
-        verdict, reason = Verdict.FAIL, f"{type(error).__name__}: {one_line(error)}"
+    verdict, reason, checks = judged(scenario.run, context)
     result = Result(
         scenario=scenario.name,
         claim=scenario.claim,
@@ -53,6 +43,28 @@ def perform(scenario: Scenario, context: Context) -> Result:
     )
     result.write(context.out)
     return result
+
+
+def judged(run: Callable[[Context], list[Check]], context: Context) -> tuple[Verdict, str, list[Check]]:
+    """What a run has shown, why in one sentence, and its checks.  Every exception becomes a verdict; what fails while
+    the machine stands still shows nothing."""
+    checks: list[Check] = []
+    with standstill.watched() as longest:
+        try:
+            checks = run(context)
+            verdict, reason = overall(checks)
+        except (Invalid, CaptureIncomplete) as cause:
+            verdict, reason = Verdict.INVALID, one_line(cause)
+        except Skip as cause:
+            verdict, reason = Verdict.SKIP, one_line(cause)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the run's outcome, and the traceback is kept
+            traceback.print_exc()
+            verdict, reason = Verdict.FAIL, f"{type(error).__name__}: {one_line(error)}"
+        seconds = longest()
+    context.report("the longest that this machine stood still", seconds, "s")
+    if verdict is Verdict.FAIL and seconds >= standstill.LIMIT_SECONDS:
+        return Verdict.INVALID, f"this machine stood still for {seconds:.1f} s, so this shows nothing: {reason}", checks
+    return verdict, reason, checks
 
 
 def one_line(error: BaseException) -> str:

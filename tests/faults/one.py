@@ -6,15 +6,14 @@ import json
 import os
 import sys
 import time
-import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from scenarios.base import Context
-from scenarios.one import one_line
+from scenarios.one import judged
 from scenarios.programs import Migrated
 from scenarios.replicas import Wedge
-from scenarios.verdict import Check, Invalid, Verdict, overall
+from scenarios.verdict import Verdict
 from tests.faults.fault import ITSELF
 from tests.faults.guards import GUARDS
 from tests.faults.planted import VARIABLE
@@ -41,19 +40,11 @@ class Shown:
 
 
 def show(guard: str, context: Context) -> Shown:
-    """As `scenarios.one.perform` judges it."""
+    """As a scenario's run is judged."""
     began = time.monotonic()
-    checks: list[Check] = []
-    try:
-        checks = GUARDS[guard](context)
-        verdict, reason = overall(checks)
-        red = [check.name for check in checks if check.verdict is not Verdict.PASS]
-    except Invalid as cause:
-        verdict, reason = Verdict.INVALID, one_line(cause)
-        red = [ITSELF + reason]
-    except Exception as error:  # noqa: BLE001  as in a scenario's run
-        traceback.print_exc()
-        verdict, reason = Verdict.FAIL, f"{type(error).__name__}: {one_line(error)}"
+    verdict, reason, checks = judged(GUARDS[guard], context)
+    red = [check.name for check in checks if check.verdict is not Verdict.PASS]
+    if not checks:
         red = [ITSELF + reason]
     return Shown(verdict, reason, red, len(checks), round(time.monotonic() - began, 1))
 

@@ -1,8 +1,10 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from scenarios import one
+from scenarios import one, standstill
 from scenarios.base import Context, Scenario
 from scenarios.result import Result
 from scenarios.verdict import Verdict
@@ -45,3 +47,28 @@ def test_a_crash_leaves_its_traceback(tmp_path: Path, capfd: pytest.CaptureFixtu
 def test_the_exit_status(name: str, status: int, tmp_path: Path) -> None:
     command = [name, "--seed", "1", "--profile", "paper", "--ip", "4", "--out", str(tmp_path / "new")]
     assert one.main([*command, "--package", "tests.scenarios.samples"]) == status
+
+
+@pytest.mark.parametrize(
+    ("scenario", "seconds", "verdict"),
+    [
+        (Bad, 0.4, Verdict.FAIL),
+        (Bad, 0.6, Verdict.INVALID),
+        (Crashing, 0.6, Verdict.INVALID),
+        (Good, 0.6, Verdict.PASS),
+        (Undeclared, 0.6, Verdict.SKIP),
+    ],
+)
+def test_what_fails_while_the_machine_stands_still_shows_nothing(
+    scenario: type[Scenario], seconds: float, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def watched() -> Iterator[object]:
+        yield lambda: seconds
+
+    monkeypatch.setattr(standstill, "watched", watched)
+    result = one.perform(scenario(), Context(5, "modern", 6, tmp_path))
+    assert result.verdict is verdict
+    assert [one.value for one in result.reported if "stood still" in one.name] == [seconds]
+    if verdict is Verdict.INVALID:
+        assert result.reason.startswith("this machine stood still for 0.6 s, so this shows nothing: ")

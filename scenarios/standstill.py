@@ -1,0 +1,65 @@
+"""How long this machine has stood still at a time, as an ordinary process sees it: `python -m scenarios.standstill`.
+
+A guest whose host has other things to do, or a machine with far too many programs, runs none of ours for a while, and
+the clock goes on: timers of TCP's then expire for which nothing was lost.  The process looks at the clock until its
+input is closed, and then prints by how much it was late at most, in seconds.
+"""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TICK_SECONDS = 0.02
+LIMIT_SECONDS = 0.5
+"""The rest of TCP's first timeout (1 s, RFC 6298), at which a SYN goes out again, is the longest round trip of a
+scenario's.  A machine that is merely busy is late by 0.3 s now and then."""
+
+
+class Standstill(Exception):
+    """The watch has ended by itself; the text is one sentence."""
+
+
+@contextmanager
+def watched() -> Iterator[Callable[[], float]]:
+    """For the length of the block; what it gives ends the watch, and is the longest standstill in seconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scenarios.standstill"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).resolve().parent.parent,
+    )
+
+    def longest() -> float:
+        said = process.communicate()[0]
+        if process.returncode:
+            raise Standstill(f"the watch over the machine's clock has ended with status {process.returncode}")
+        return float(said)
+
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is at work
+        yield longest
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main() -> int:
+    longest, last = 0.0, time.monotonic()
+    print("watching", flush=True)
+    while not select.select([sys.stdin], [], [], TICK_SECONDS)[0]:
+        now = time.monotonic()
+        longest, last = max(longest, now - last - TICK_SECONDS), now
+    print(round(max(longest, time.monotonic() - last - TICK_SECONDS), 3))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
