@@ -8,6 +8,7 @@ input is closed, and then prints by how much it was late at most, in seconds.
 from __future__ import annotations
 
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -52,6 +53,7 @@ def watched() -> Iterator[Callable[[], float]]:
 
 
 def main() -> int:
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a run that was killed does not listen any more
     longest, last = 0.0, time.monotonic()
     print("watching", flush=True)
     while not select.select([sys.stdin], [], [], TICK_SECONDS)[0]:

@@ -248,7 +248,7 @@ class Adoptions:
         service = self._service
         managed.newcomer = None
         if managed.machine.state is not State.CLOSED:
-            service.effects.tell(managed, "not-adopted", cause)
+            service.speaker.tell(managed, "not-adopted", cause)
             service.effects.step(managed, Gone())
         service.registry.withdraw(managed.machine.tuple)
         service.registry.forget(managed)

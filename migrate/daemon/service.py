@@ -39,6 +39,7 @@ from migrate.daemon.events import EventLog
 from migrate.daemon.loaded import Loaded
 from migrate.daemon.registry import Managed, Registry
 from migrate.daemon.requests import Requests
+from migrate.daemon.speaking import Speaker
 from migrate.linux import addresses, maps, source_rule
 from migrate.linux.addresses import Interface
 from migrate.linux.journal import Journal
@@ -99,17 +100,16 @@ class Service:
             self.log.write("", "", "cannot", why)
         rebinder = Rebinder(options.cgroup, self._table, self._switchboard, self._wire, journal, loaded.orphans)
         self.descriptors = rebinder.descriptors
+        tracking = _tracking() if options.enter_tracking else None
+        self.speaker = Speaker(self._wire, self.probe, self.log, options.syn_window_scale, tracking)
         self.effects = Effects(
             self.registry,
             self._switchboard,
-            self._wire,
             rebinder,
             self.probe,
             self._routing,
             self._tables,
-            self.log,
-            options.syn_window_scale,
-            _tracking() if options.enter_tracking else None,
+            self.speaker,
             loaded.out_of_order,
         )
         self._watch = addresses.Watch()
@@ -184,7 +184,7 @@ class Service:
             self._migrate_syn(segment)
             return
         if reason == maps.REPORT_CURVE:
-            self.effects.refuse_curve(tuple_, segment)
+            self.speaker.refuse_curve(tuple_, segment)
             return
         pending = self.registry.pending.get(tuple_)
         managed = pending or self.registry.find(tuple_)
@@ -209,7 +209,7 @@ class Service:
                 managed.held.setdefault(tuple_, []).append(segment)
                 self.effects.step(managed, Ack(segment, position))
             elif tuple_ == managed.machine.tuple and not self._switchboard.is_deaf(tuple_):
-                self.effects.feed(segment)  # it was on its way to us when the pair was released
+                self.speaker.feed(segment)  # it was on its way to us when the pair was released
 
     def _position(self, managed: Managed) -> Position | None:
         if managed.newcomer is not None:
@@ -287,7 +287,7 @@ class Service:
         position = self.probe(managed.machine.tuple)
         if position is None:
             return "its socket is gone"
-        reason = self.effects.why_not(managed, position, to)
+        reason = self.effects.carrier.why_not(managed, position, to)
         if reason is not None:
             self._cannot(managed, reason)
             return reason
@@ -301,7 +301,7 @@ class Service:
     def _cannot(self, managed: Managed, reason: str) -> None:
         if managed.failure != reason:
             managed.failure = reason
-            self.effects.tell(managed, "not-carried", reason)
+            self.speaker.tell(managed, "not-carried", reason)
 
     # -- a peer asks -----------------------------------------------------------------------------------------
 
@@ -323,14 +323,14 @@ class Service:
             position = self.probe(managed.machine.tuple)
             if position is None:
                 continue
-            if (reason := self.effects.why_not(managed, position, segment.dst)) is not None:
+            if (reason := self.effects.carrier.why_not(managed, position, segment.dst)) is not None:
                 # Better refused than accepted and not followed: the mover is told at once.
                 self._cannot(managed, reason)
                 continue
             known = True
             self.effects.step(managed, MigrateSyn(segment, option, position.core()))
         if not known:
-            self.effects.refuse("", refusal(segment).segment())
+            self.speaker.refuse("", refusal(segment).segment())
 
     # -- what comes with time --------------------------------------------------------------------------------
 

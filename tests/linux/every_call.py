@@ -24,6 +24,7 @@ from typing import ClassVar
 
 from migrate.core import TcpState
 from tests.linux import lab
+from tests.linux.kernel_state import assert_untouched
 from tests.linux.strike import Death, Phase, Place, Strike
 from topologies import sandbox
 
@@ -244,7 +245,7 @@ def die(stage: Stage, kind: type[Situation], victim: str, version: int, place: P
                 daemon.wait_ready()
         situation.check()
     for host in (stage.place.one, stage.place.two):
-        lab.assert_untouched(host)
+        assert_untouched(host)
     situation.end()
     for each in stage.place.daemons.values():
         lab.until(lambda each=each: not each.migratable(), "the connection is over")  # type: ignore[misc]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from migrate import migrated
-from migrate.daemon import effects, guardian
+from migrate.daemon import carrying, guardian
 from migrate.daemon.registry import Registry
 from migrate.linux import freezer, repair, resend
 from migrate.linux.freezer import Freezer
@@ -51,7 +51,7 @@ POINTS: dict[str, tuple[Any, str, str]] = {
     "bound": (repair, "_bind", "after"),
     "repair mode left": (repair, "leave", "after"),
     "restored": (repair, "restore", "after"),
-    "before the first word": (effects, "third_segment", "before"),
+    "before the first word": (carrying, "third_segment", "before"),
     "fed back": (Rebinder, "_feed_back", "after"),
     "a block written": (resend, "_as_sent", "after"),
     "before the data": (repair, "send_again", "before"),

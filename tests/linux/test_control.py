@@ -14,6 +14,7 @@ from pathlib import Path
 from migrate.core import SYN, Segment
 from scenarios.soak import leaks
 from tests.linux import lab, wire
+from tests.linux.kernel_state import assert_untouched
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
 
@@ -104,7 +105,7 @@ def test_a_program_that_bound_address_and_port_is_told_of() -> None:
             row = next(row for row in daemon.migratable() if row["connection"] == name)
             assert (row["reason"], row["state"], row["local"]) == (reason, "ESTABLISHED", lab.address(version, 1))
             lab.both_ways(client, server, number)
-            lab.assert_untouched(place.one)
+            assert_untouched(place.one)
 
 
 @in_sandbox

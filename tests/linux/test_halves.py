@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from migrate.core import FIN, RST, Segment, TcpState
 from tests.linux import lab, wire
+from tests.linux.kernel_state import assert_untouched
 from tests.topologies.inside import in_sandbox
 
 RECEIVE_BUFFER, SEND_BUFFER = 32_768, 500_000
@@ -78,7 +79,7 @@ def halves(
                     place.add(host, version, number)
             yield version, place, talkers
         for host in (place.one, place.two):
-            lab.assert_untouched(host)
+            assert_untouched(host)
 
 
 MOVERS = ("one", "two")

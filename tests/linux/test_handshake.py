@@ -19,6 +19,7 @@ from migrate.core.options import find, split
 from scenarios.programs import checksum
 from tests.linux import lab, wire
 from tests.linux.forger import private_keys, public_key
+from tests.linux.kernel_state import counters
 from tests.linux.talk import pattern
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
@@ -43,7 +44,7 @@ def count_from_now_on(place: lab.Lab) -> None:
 def known(host: Host, names: tuple[str, ...]) -> dict[str, int]:
     """Those of the counters that this kernel has, since `count_from_now_on`."""
     said = host.run(["nstat", "-asz"], daemon=True).stdout
-    found = lab.counters(host, *(name for name in names if f"{name} " in said))
+    found = counters(host, *(name for name in names if f"{name} " in said))
     return {name: value - _before.get(host.name, {}).get(name, 0) for name, value in found.items()}
 
 

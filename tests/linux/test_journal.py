@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.linux import lab
 from tests.linux.every_call import cut_off
+from tests.linux.kernel_state import assert_untouched
 from tests.linux.odd import ONLY_WITH_HOLES, POINTS, orders_file
 from tests.topologies.inside import in_sandbox
 
@@ -55,7 +56,7 @@ def die(place: lab.Lab, programs: dict[str, lab.Talker], victim: str, version: i
     ends = client("names", number)[0], server("names", number)[2].removeprefix("::ffff:")
     assert ends == (lab.address(version, new),) * 2, ends
     for host in (place.one, place.two):
-        lab.assert_untouched(host)
+        assert_untouched(host)
         assert place.daemons[host.name].name_of(programs[host.name]("names", number))
     for talker in (client, server):
         talker("close", number)

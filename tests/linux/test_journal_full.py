@@ -10,6 +10,7 @@ from migrate.linux.borrow import borrow, holders, processes
 from migrate.linux.repair import TCP_REPAIR
 from migrate.linux.sockdiag import HOLDING_A_PORT, tcp_sockets
 from tests.linux import lab
+from tests.linux.kernel_state import assert_untouched
 from tests.linux.test_windows import fill
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
@@ -45,7 +46,7 @@ def test_a_connection_that_does_not_fit_into_it_waits_and_loses_nothing() -> Non
         for failed in (place.daemons["one"].wait_event("rebind-failed", number) for number in (1, 2)):
             assert failed["cause"] == "No space left on device"
         lab.until(lambda: not in_repair_mode(place.one), "the program's sockets are as they were")
-        lab.assert_untouched(place.one)
+        assert_untouched(place.one)
         subprocess.run(["mount", "-o", "remount,size=8m", SMALL], check=True)
         place.wait_moved(2)
         for number, count in enumerate(counts):

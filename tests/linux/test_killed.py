@@ -17,6 +17,7 @@ from migrate.linux.programs import Programs
 from scenarios.programs import Download, checksum
 from tests import bpf
 from tests.linux import lab, wire
+from tests.linux.kernel_state import assert_untouched
 from tests.linux.odd import orders_file
 from tests.topologies.inside import in_sandbox
 
@@ -54,7 +55,7 @@ def test_without_any_daemon_connections_go_on_and_a_new_one_serves_them() -> Non
         for number in numbers:
             lab.both_ways(client, server, number)
         for host in (place.one, place.two):
-            lab.assert_untouched(host)
+            assert_untouched(host)
             place.start(host.name)
         for daemon in place.daemons.values():
             assert {row["connection"] for row in daemon.migratable()} == names
@@ -112,7 +113,7 @@ def test_workers_killed_at_random_instants_of_moves() -> None:
             assert checksum(lab.OUT / "got") == wanted
             assert len(place.daemons["two"].events("migrated")) >= KILLS // 2, "hardly anything has moved"
             for host in (place.one, place.two):
-                lab.assert_untouched(host)
+                assert_untouched(host)
         lab.clear()
 
 
@@ -187,7 +188,7 @@ def test_unload_leaves_nothing() -> None:
         assert done.stdout + done.stderr == ""
         assert set(PINS.rglob("*")) == before
         assert attached(place) == []
-        lab.assert_untouched(place.one)
+        assert_untouched(place.one)
         lab.both_ways(client, server, 0)
         with wire.captured(place.one) as seen:
             lab.connect(client, server, 6)
@@ -221,7 +222,7 @@ def test_nothing_stays_frozen_where_guardian_and_worker_die_at_once() -> None:
         die_with_guardian(place, "frozen")
         assert "frozen 1" in (place.one.programs_cgroup / "cgroup.events").read_text(), "this shows nothing"
         place.start("one")
-        lab.assert_untouched(place.one)
+        assert_untouched(place.one)
         lab.both_ways(client, server, 0)
 
 
@@ -253,7 +254,7 @@ def test_the_next_daemon_finishes_what_both_have_left() -> None:
                 for talker in (client, server):
                     assert talker("receive", 0, 3000) == "right", (victim, point)
                 lab.both_ways(client, server, 0)
-                lab.assert_untouched(place.daemons[victim].host)
+                assert_untouched(place.daemons[victim].host)
             lab.clear()
 
 

@@ -8,6 +8,7 @@ import socket
 from migrate.linux.repair import SO_BINDTOIFINDEX
 from scenarios.programs import Download, checksum
 from tests.linux import lab
+from tests.linux.kernel_state import assert_untouched
 from tests.topologies.inside import in_sandbox
 
 MOVES = ((1, 11), (11, 12), (12, 1))
@@ -31,7 +32,7 @@ def test_a_program_that_binds_an_address_moves_again_and_again() -> None:
             assert download.finish(lab.PATIENCE_SECONDS) == 0
             assert checksum(lab.OUT / "got") == wanted
             assert place.daemons["one"].events("rebind-failed") == []
-            lab.assert_untouched(place.one)
+            assert_untouched(place.one)
         lab.clear()
 
 
@@ -58,7 +59,7 @@ def test_connections_move_together_and_apart_whatever_binds_them() -> None:
             client("close", numbers[-1] + 1)
             server("close", numbers[-1] + 1)
         for host in (place.one, place.two):
-            lab.assert_untouched(host)
+            assert_untouched(host)
 
 
 @in_sandbox
@@ -77,7 +78,7 @@ def test_the_side_of_a_wildcard_listener_moves() -> None:
             number = numbers[-1] + 1
             assert (client("connect", lab.address(version, 2), 9000), server("accept")) == (number, number)
             lab.both_ways(client, server, number)
-        lab.assert_untouched(place.two)
+        assert_untouched(place.two)
 
 
 def check_bound_listener(listen: str, version: int, port: int) -> None:
@@ -109,7 +110,7 @@ def check_bound_listener(listen: str, version: int, port: int) -> None:
         for daemon in place.daemons.values():
             assert daemon.events("rebind-failed") == []
         assert server("option", 0, socket.SOL_SOCKET, SO_BINDTOIFINDEX) == 0
-        lab.assert_untouched(place.two)
+        assert_untouched(place.two)
 
 
 @in_sandbox

@@ -12,6 +12,7 @@ from migrate.linux.maps import COUNTERS, SETTINGS, TUPLE, WATCH, Switchboard
 from scenarios.programs import Download, checksum
 from scenarios.soak import leaks
 from tests.linux import lab, wire
+from tests.linux.kernel_state import assert_untouched
 from tests.linux.odd import orders_file
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
@@ -44,7 +45,7 @@ def test_the_new_address_goes_while_the_socket_is_carried_to_it() -> None:
             place.pace(place.two)
             assert download.finish(lab.PATIENCE_SECONDS) == 0
             assert checksum(target) == wanted
-            lab.assert_untouched(place.one)
+            assert_untouched(place.one)
         assert place.daemons["two"].events("reset") == []
 
 
@@ -76,7 +77,7 @@ def test_the_address_that_had_come_back_is_gone_again_when_the_guardian_puts_the
             for talker in (client, server):
                 assert talker("receive", number, 1000) == "right"
             lab.both_ways(client, server, number)
-            lab.assert_untouched(place.one)
+            assert_untouched(place.one)
             assert "put back where it was" in daemon.last_words(), "this shows nothing"
             assert not place.daemons["two"].events("ignored"), "a request had the number of an earlier one"
 

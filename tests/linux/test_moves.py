@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from scenarios.programs import Download, checksum
 from tests.linux import lab
+from tests.linux.kernel_state import assert_untouched, counters
 from tests.topologies.inside import in_sandbox
 
 SIZE, PART = 15_000_000, 1_500_000
@@ -31,7 +32,7 @@ def download_moved(version: int, move: Callable[[lab.Lab, Download, int], None],
         assert checksum(target) == wanted
         for name, daemon in place.daemons.items():
             assert len(daemon.events("migrated")) == moves, name
-            lab.assert_untouched(daemon.host)
+            assert_untouched(daemon.host)
         curl_connections = {event["connection"] for event in place.daemons["one"].events("migrated")}
         assert len(curl_connections) == 1, "one and the same connection has moved each time"
 
@@ -82,7 +83,7 @@ def going_on(download: Download) -> None:
 
 def noticed(place: lab.Lab) -> dict[str, int]:
     """Packets that came to `one` for an address that it does not have, and how much each daemon has told of."""
-    strays = lab.counters(place.one, "IpInAddrErrors", "IpExtInNoRoutes", "Ip6InAddrErrors", "Ip6InNoRoutes")
+    strays = counters(place.one, "IpInAddrErrors", "IpExtInNoRoutes", "Ip6InAddrErrors", "Ip6InNoRoutes")
     return strays | {name: len(daemon.events()) for name, daemon in place.daemons.items()}
 
 
@@ -138,8 +139,8 @@ def test_an_upload_and_both_directions_at_once_survive_moves_of_either_side() ->
                 talker.start("receive", number, 2_000_000 - 1_300_000)
             assert (client.answer(), server.answer()) == ("right", "right")
             assert (client("join", number), server("join", number)) == (2_000_000, 2_000_000)
-        lab.assert_untouched(place.one)
-        lab.assert_untouched(place.two)
+        assert_untouched(place.one)
+        assert_untouched(place.two)
 
 
 @in_sandbox
@@ -173,4 +174,4 @@ def test_one_connection_of_several_is_told_to_move_and_then_all() -> None:
             assert [shown[name]["remote"] for name in names] == [lab.address(version, 11)] * 3
             assert [shown[name]["moves"] for name in names] == [1, 1, 1]
         for host in (place.one, place.two):
-            lab.assert_untouched(host)
+            assert_untouched(host)

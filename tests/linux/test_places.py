@@ -31,6 +31,7 @@ from migrate.linux.maps import (
 )
 from migrate.linux.places import OCCUPIED, PLACE, Places, index_of
 from tests.linux import lab, wire
+from tests.linux.kernel_state import counters
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
 
@@ -363,6 +364,6 @@ def test_a_syn_in_the_name_of_a_connection_that_lives_changes_nothing_that_its_h
             assert before is not None
             wire.inject(place.three, from_peer(pair).segment(SYN, 1000, options=options_with(KEYS[0])))
             challenged = {"TcpExtTCPSYNChallenge": number + 1}
-            lab.until(lambda: lab.counters(place.two, *challenged) == challenged, "the SYN has come")  # noqa: B023
+            lab.until(lambda: counters(place.two, *challenged) == challenged, "the SYN has come")  # noqa: B023
             lab.both_ways(client, server, number)
             assert told.places.get(pack_tuple(pair)) == before

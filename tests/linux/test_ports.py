@@ -11,6 +11,7 @@ from migrate.core import RST, SYN
 from migrate.linux.repair import SO_BINDTOIFINDEX
 from tests.linux import lab, wire
 from tests.linux.binding import DIED, DONE
+from tests.linux.kernel_state import assert_untouched
 from tests.topologies.inside import in_sandbox
 
 ADDRESS = lab.address(6, 2)
@@ -90,7 +91,7 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_bind_leaves_the_others_as_th
             assert server("option", number, socket.SOL_SOCKET, SO_BINDTOIFINDEX) == 0
         third = lab.Talker(place.three)
         assert third("connect", ADDRESS, 9000) == 0, "the listener hears on every interface again"
-        lab.assert_untouched(place.two)
+        assert_untouched(place.two)
 
 
 @in_sandbox

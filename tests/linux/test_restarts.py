@@ -12,6 +12,7 @@ import pytest
 
 from migrate.linux.freezer import Freezer
 from tests.linux import lab
+from tests.linux.kernel_state import assert_untouched
 from tests.topologies.inside import in_sandbox
 
 PROGRAM = Path(__file__).with_name("filtered.py")
@@ -40,4 +41,4 @@ def test_who_may_not_say_restart_syscall_sleeps_on() -> None:
             assert sleeper.poll() is None
             sleeper.kill()
             sleeper.wait()
-        lab.assert_untouched(place.one)
+        assert_untouched(place.one)

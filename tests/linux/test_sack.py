@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from migrate.core import ACK, SYN, Segment, sack_blocks, seq
 from tests.linux import lab, wire
+from tests.linux.kernel_state import assert_untouched
 from tests.linux.odd import ONLY_WITH_HOLES, orders_file
 from tests.topologies.inside import in_sandbox
 from topologies.nodes import Host
@@ -83,7 +84,7 @@ def test_the_answerer_sends_nothing_but_the_holes_and_what_comes_behind() -> Non
             assert all(first >= blocks[1][1] for first, _ in where[2:]), f"something twice: {where}"
             assert not place.daemons["one"].events("out-of-order-dropped")
         for host in (place.one, place.two):
-            lab.assert_untouched(host)
+            assert_untouched(host)
 
 
 @in_sandbox
@@ -194,7 +195,7 @@ def die(victim: str, points: tuple[str, ...]) -> None:
                 talker("close", number)
             old = new
         for host in (place.one, place.two):
-            lab.assert_untouched(host)
+            assert_untouched(host)
 
 
 @in_sandbox

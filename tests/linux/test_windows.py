@@ -11,6 +11,7 @@ import signal
 
 from migrate.core import ACK, SYN, Segment, seq
 from tests.linux import lab, wire
+from tests.linux.kernel_state import counters
 from tests.linux.odd import orders_file
 from tests.linux.test_segments_of_a_move import handshake
 from tests.topologies.inside import in_sandbox
@@ -22,15 +23,15 @@ CLOSED = "TcpExtTCPToZeroWindowAdv"
 def fill(client: lab.Talker, place: lab.Lab, number: int) -> int:
     """The client's program writes as much as its kernel takes, until the server's kernel, whose program does not read,
     has closed the window; how much."""
-    before = lab.counters(place.two, CLOSED)[CLOSED]
+    before = counters(place.two, CLOSED)[CLOSED]
     count = client("fill", number, MUCH)
     assert isinstance(count, int)
-    lab.until(lambda: lab.counters(place.two, CLOSED)[CLOSED] > before, "the server's window is closed")
+    lab.until(lambda: counters(place.two, CLOSED)[CLOSED] > before, "the server's window is closed")
     return count
 
 
 def resent(place: lab.Lab) -> int:
-    return lab.counters(place.one, "TcpRetransSegs")["TcpRetransSegs"]
+    return counters(place.one, "TcpRetransSegs")["TcpRetransSegs"]
 
 
 def after_7(seen: list[wire.Seen], version: int, mover: int) -> tuple[list[Segment], list[Segment]]:
