@@ -83,9 +83,9 @@ def table(results: Sequence[tuple[Result, Path]], colours: bool) -> str:
         checks = f"{passed}/{len(result.checks)} checks"
         lines.append(f"{label:<{width}}  {verdict}  {checks:>12}  {result.wall_seconds:6.1f} s  {nearby(directory)}/")
         bad = [check for check in result.checks if check.verdict in (Verdict.FAIL, Verdict.INVALID)]
-        if bad:
-            lines += [f"    {painted(check.verdict, colours)}  {check.sentence()}" for check in bad]
-        elif result.verdict is not Verdict.PASS:
+        lines += [f"    {painted(check.verdict, colours)}  {check.sentence()}" for check in bad]
+        told = any(check.verdict is result.verdict for check in bad)  # by a check of its own
+        if result.verdict is not Verdict.PASS and not told:
             lines.append(f"    {result.reason}")
     return "\n".join(lines)
 

@@ -62,7 +62,7 @@ def judged(run: Callable[[Context], list[Check]], context: Context) -> tuple[Ver
             verdict, reason = Verdict.FAIL, f"{type(error).__name__}: {one_line(error)}"
         seconds = longest()
     context.report("the longest that this machine stood still", seconds, "s")
-    if verdict is Verdict.FAIL and seconds >= standstill.LIMIT_SECONDS:
+    if verdict is Verdict.FAIL and seconds is not None and seconds >= standstill.LIMIT_SECONDS:
         return Verdict.INVALID, f"this machine stood still for {seconds:.1f} s, so this shows nothing: {reason}", checks
     return verdict, reason, checks
 

@@ -16,7 +16,8 @@ class Verdict(StrEnum):
     PASS = "pass"
     FAIL = "fail"
     INVALID = "invalid"
-    """The run proves nothing: no data was in flight, the link was not as declared.  Never counted as a pass."""
+    """The run proves nothing: no data was in flight, the link was not as declared, something failed while the machine
+    stood still.  Never counted as a pass."""
     SKIP = "skip"
     """This machine lacks something, which the reason names."""
 

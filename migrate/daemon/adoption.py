@@ -37,7 +37,7 @@ _LOST = {
 
 
 class NotAdopted(RequestError):
-    """The connection is not this host's; `unanswered`: the client has not said a word; `gone`: it has none such."""
+    """The connection is not this host's; `unanswered`: the client has not said a word; `gone`: it has refused."""
 
     def __init__(self, reason: str, unanswered: bool = False, gone: bool = False) -> None:
         super().__init__(reason)

@@ -91,7 +91,8 @@ class Speaker:
             self.feed(_arriving(pair, ACK, seq.add(position.rcv_wup, -1), position.snd_una))
 
     def reset(self, pair: FourTuple) -> None:
-        """The program sees what it would have seen at once without Migrate: the kernel gets the RST now."""
+        """The program sees what it would have seen at once without Migrate: the kernel gets the RST now.  Nothing
+        may keep it from its socket any more."""
         position = self._probe(pair)
         if position is not None:
             self.feed(_arriving(pair, RST, position.rcv_nxt))

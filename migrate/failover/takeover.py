@@ -55,10 +55,10 @@ answer."""
 class Refused(Exception):
     """The connection was not taken over; nothing of the attempt is left.
 
-    `reason` says in one line why; `unanswered`: nothing is known of what the client says.  It is another replica's by
-    now, or out of reach, or this host's migrated has ended meanwhile.  Ask with a larger number, if at all.  `gone`:
-    the client's host says that it has no such connection.  Where it is neither, the trouble is this host's own, and
-    another replica may have none."""
+    `reason` says in one line why.  `unanswered`: nothing is known of what the client says; the connection is another
+    replica's by now, or out of reach, or this host's migrated has ended meanwhile.  Ask with a larger number, if at
+    all.  `gone`: the client's host has refused by RST, as it would anybody.  Where neither is set the trouble is this
+    host's own, and another replica may have none."""
 
     def __init__(self, reason: str, unanswered: bool = False, gone: bool = False) -> None:
         super().__init__(reason)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from migrate.core import Peer, rules
 from migrate.failover import choice, takeover
 from migrate.failover.backend import BackendGone, probe
+from migrate.failover.complaints import Complaints
 from migrate.failover.ledger import Entry, Ledger
 from migrate.failover.mapping import Differs, Mapper, NotMappable
 from migrate.failover.messages import Gone
@@ -53,8 +54,9 @@ class Taker:
         self._under_way: dict[bytes, _Taking] = {}
         self._refused: dict[bytes, tuple[int, int]] = {}  # by token: the state that this replica cannot go on from
         self._asked: dict[bytes, int] = {}  # by token: the largest number that this replica has asked with
-        self._silent: dict[bytes, tuple[int, float]] = {}  # by token: when its client was last asked in vain, and
-        # how many requests its owner had told of
+        self._silent: dict[bytes, tuple[int, float]] = {}
+        """By token: how many requests its owner had told of when a client was last asked in vain, and when that was."""
+        self._troubles = Complaints(SILENT_SECONDS)
         self._probed: dict[tuple[bytes, bytes, int], tuple[float, str]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self.asking = 0
@@ -66,14 +68,15 @@ class Taker:
         entries = self._ledger.owned_by(server) if server != self._wedge.settings.name else []
         self._ledger.silent(server)
         for entry in entries:
-            if insists:
-                self._silent.pop(entry.state.token, None)
-            self.begin(entry, f"{by} pronounces {server} dead", alone)
+            self.begin(entry, f"{by} pronounces {server} dead", alone, insists)
         return len(entries)
 
-    def begin(self, entry: Entry, why: str, alone: bool = False) -> None:
-        """Takes a connection over when it is this member's turn, unless it declines."""
+    def begin(self, entry: Entry, why: str, alone: bool = False, insists: bool = False) -> None:
+        """Takes a connection over when it is this member's turn, unless it declines.  `insists`: even if its client has
+        just been silent."""
         token, name, now = entry.state.token, entry.state.secrets.name, time.monotonic()
+        if insists:
+            self._silent.pop(token, None)
         if token in self._under_way or self._refused.get(token) == entry.state.order:
             return
         sent, asked_at = self._silent.get(token, (0, float("-inf")))
@@ -162,9 +165,10 @@ class Taker:
                     self._ledger.drop(token)
                     self._wedge.say(Gone(token, sent))
                     return None
-                if not error.unanswered:  # this host's own trouble, which others do not have
-                    self._wedge.note(f"cannot take over a client of {owner}: {error}")
-                    break
+                if not error.unanswered:  # this host's own trouble, which others need not have
+                    if self._troubles.due(error.reason):
+                        self._wedge.note(f"cannot take over a client of {owner}: {error}")
+                    return None
         self._silent[token] = sent, time.monotonic()
         return None
 

@@ -43,6 +43,8 @@ class Wedge:
         self._ledger = Ledger()
         self._sessions: set[Subject] = set()
         self._by_token: dict[bytes, Subject] = {}
+        self._leaving: dict[bytes, Subject] = {}
+        """Those that have become another member's, while they end."""
         self._taker = Taker(self, self._ledger, self._mappers)
         self._lag = 0.0
         self._declined = False
@@ -119,8 +121,9 @@ class Wedge:
             session.ended.set()
             self._greet(changed=True)
             if session.secrets is not None:
-                for token in [token for token, other in self._by_token.items() if other is session]:
-                    del self._by_token[token]
+                for sessions in (self._by_token, self._leaving):
+                    for token in [token for token, other in sessions.items() if other is session]:
+                        del sessions[token]
 
     def make_room(self, backend: socket.socket) -> None:
         """For a large answer."""
@@ -238,7 +241,7 @@ class Wedge:
                 self._taker.pronounced(server, opened.sender)
             case Offer(token, sent):
                 if (offered := self._ledger.offered(opened.sender, token, sent)) is not None:
-                    self._taker.begin(offered, f"{opened.sender} offers it")
+                    self._taker.begin(offered, f"{opened.sender} offers it", insists=True)
 
     def _supersede(self, token: bytes, sent: int, by: str) -> bool:
         """Another member speaks of a connection, with that count: ours ends in silence if it is that member's now.
@@ -250,15 +253,13 @@ class Wedge:
             return False
         self.event(ours, "taken-by-another", by)
         ours.superseded.set()
-        del self._by_token[token]
+        self._leaving[token] = self._by_token.pop(token)
         return True
 
     async def left(self, token: bytes) -> None:
         """Until this member's own socket of a connection that has become another's is closed: a host has one."""
-        for session in list(self._sessions):
-            state = session.state() if session.superseded.is_set() else None
-            if state is not None and state.token == token:
-                await session.ended.wait()
+        if (session := self._leaving.get(token)) is not None:
+            await session.ended.wait()
 
     def pronounce(self, server: str, tell: bool = True) -> int:
         """A person says that a server is dead: the group is told (if `tell`), and this member acts; how many
@@ -271,7 +272,7 @@ class Wedge:
         """A person wants one connection here, whoever has it; whether it is known."""
         entries = [entry for entry in self._ledger.entries.values() if entry.state.secrets.name == name]
         for entry in entries:
-            self._taker.begin(entry, "a person wants it here", alone=True)
+            self._taker.begin(entry, "a person wants it here", alone=True, insists=True)
         return bool(entries)
 
     # -- migrated's events, the log, the end ---------------------------------------------------------------------

@@ -15,9 +15,7 @@ from migrate.core.options import Migrate, find, split
 from tests.failover.replica import content, length
 from tests.failover.stage import BEGUN, OUT, Stage, address
 from tests.linux.kernel_state import assert_untouched
-from tests.linux.lab import (
-    until,
-)
+from tests.linux.lab import until
 from tests.linux.odd import orders_file
 from tests.linux.wire import Seen, captured
 

@@ -10,9 +10,14 @@ from typing import cast
 
 import pytest
 
+from migrate.daemon.events import EventLog
+from migrate.failover.backend import Backend
+from migrate.failover.group import Group
 from migrate.failover.http import Http
+from migrate.failover.session import Session
+from migrate.failover.settings import Settings
 from migrate.failover.subject import UNTOLD_SECONDS, Subject
-from migrate.failover.takeover import Options, Secrets
+from migrate.failover.takeover import Secrets
 from migrate.failover.wedge import Wedge
 
 
@@ -72,20 +77,36 @@ def test_who_is_about_to_tell_need_not_tell_before(subject: Subject) -> None:
     assert heard(subject) == 1
 
 
-def test_what_is_another_s_is_waited_for_until_its_socket_is_closed(subject: Subject) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_another_s_is_waited_for_until_its_socket_is_closed(subject: Subject, fails: bool) -> None:
     """And only that: what is this member's own it keeps."""
-    subject.options = Options(1460, 7, 7, True)
-    state = subject.state()
-    assert state is not None
-    wedge = cast(Wedge, SimpleNamespace(_sessions={subject}))
+    token = bytes(8)
+    settings = Settings("sA", 8080, Backend.parse("unix:/none"), 2, 10, 1, 0, 1)
+    group = cast(Group, SimpleNamespace(say=lambda message: None))
+    wedge = Wedge(settings, group, [Http()], EventLog(None))
+    wedge._sessions.add(subject)
+    wedge._by_token[token] = subject
+    closing = asyncio.Event()
+
+    async def work() -> None:
+        await closing.wait()
+        if fails:
+            raise ValueError("a mistake")
 
     async def story() -> None:
-        await asyncio.wait_for(Wedge.left(wedge, state.token), 1)
-        subject.superseded.set()
-        await asyncio.wait_for(Wedge.left(wedge, bytes(8)), 1)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(Wedge.left(wedge, state.token), 0.02)
-        subject.ended.set()
-        await asyncio.wait_for(Wedge.left(wedge, state.token), 1)
+        serving = asyncio.ensure_future(wedge._serve(cast(Session, subject), work()))
+        await asyncio.wait_for(wedge.left(token), 1)
+        assert not wedge._supersede(token, 0, "sB")
+        await asyncio.wait_for(wedge.left(token), 1)
+        assert wedge._supersede(token, 1, "sB")
+        await asyncio.wait_for(wedge.left(bytes([1] * 8)), 1)
+        waiting = asyncio.ensure_future(wedge.left(token))
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+        closing.set()
+        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait((serving,))
+        assert isinstance(serving.exception(), ValueError) is fails
+        assert not wedge._leaving
 
     asyncio.run(story())

@@ -143,11 +143,12 @@ def test_a_client_that_is_gone_is_asked_once(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_host_s_own_trouble_says_nothing_of_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are not told that it is gone: they may have a route to it."""
     desk = Desk(monkeypatch, trouble)
-    for _ in range(3):
-        desk.pronounced()
+    desk.pronounced()
     assert desk.asked == [(SENT + 1, 1)], "asking more does not help"
     assert not desk.said
     assert desk.ledger.entries
+    desk.pronounced()
+    assert len(desk.asked) == 2, "it may be over"
     assert desk.notes == ["cannot take over a client of sA: no route to the client at 10.0.1.2"]
 
 
@@ -159,6 +160,21 @@ def test_a_client_that_was_silent_is_asked_again_once_it_has_had_another_server(
     assert len(desk.asked) == 3
     assert desk.ledger.told("sA", 1, moved(SENT + 1, 9), 0)
     desk.pronounced()
+    assert len(desk.asked) == 6
+
+
+def test_who_is_offered_a_client_that_was_silent_asks_it_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so does who is told to by a person."""
+    desk = Desk(monkeypatch, silence)
+    desk.pronounced()
+    assert len(desk.asked) == 3
+
+    async def offered() -> None:
+        (entry,) = desk.ledger.entries.values()
+        desk.taker.begin(entry, "sA offers it", insists=True)
+        await asyncio.gather(*desk.tasks)
+
+    asyncio.run(offered())
     assert len(desk.asked) == 6
 
 

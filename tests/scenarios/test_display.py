@@ -74,6 +74,12 @@ def test_the_table_says_where_to_look_and_what_was_wrong(tmp_path: Path) -> None
     assert lines[3] == "    the reason"
 
 
+def test_the_table_says_why_a_failed_check_has_not_failed_its_run(tmp_path: Path) -> None:
+    rows = [(result(Verdict.INVALID, Check.equal("rate", 19.2, 3, "kbit/s")), tmp_path)]
+    lines = table(rows, colours=False).splitlines()
+    assert lines[1:] == ["    fail  rate: expected 19.2 kbit/s, measured 3 kbit/s", "    the reason"]
+
+
 def test_verdicts_are_counted() -> None:
     assert counted([result(Verdict.PASS), result(Verdict.INVALID), result(Verdict.PASS)]) == "2 pass, 1 invalid"
     assert counted([]) == "nothing ran"
