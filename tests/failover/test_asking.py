@@ -69,7 +69,7 @@ def a_used_up_number(place: House, wanted: str) -> None:
         assert place.wedges["sC"].process.wait(PATIENCE_SECONDS) == -9
         place.wedges["sB"].ask(do="dead", server="sA", here=True)
         place.wedges["sB"].wait_event("taken-over")
-    assert migrate_syns(seen, "sB")[:2] == [1, 2]
+    assert list(dict.fromkeys(migrate_syns(seen, "sB")))[:2] == [1, 2], "each perhaps more than once"
     assert [cause.split(" from")[0] for cause in requests(place, "sC")] == ["request 1"]
     assert [cause.split(" from")[0] for cause in requests(place, "sB")] == ["request 1", "request 2"]
     place.finish(download, wanted)
