@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -146,20 +146,33 @@ class _Lab:
     def _take(self, connection: str, target: str, curl: Download) -> bool:
         """Has a replica take it, and waits until it has; False where the download ends first."""
         before = self._count(connection, target)
+        # The last move may have ended this very moment, later than the next was due.
+        if not self._until(lambda: self._knows(connection, target), curl, f"{target} has not heard of {connection}"):
+            return False
         try:
             self.wedges[target].take(connection)
         except ProgramError:
             if curl.running:
                 raise
             return False
+        otherwise = f"the wedge on {target} has not taken connection {connection} over"
+        return self._until(lambda: self._count(connection, target) > before, curl, otherwise)
+
+    def _until(self, look: Callable[[], bool], curl: Download, otherwise: str) -> bool:
+        """Waits; False where the download ends first.  Raises `ProgramError` with that sentence."""
         end = time.monotonic() + PATIENCE_SECONDS
-        while self._count(connection, target) == before:
+        while not look():
             if not curl.running:
                 return False
             if time.monotonic() > end:
-                raise ProgramError(f"the wedge on {target} has not taken connection {connection} over")
+                raise ProgramError(otherwise)
             time.sleep(0.005)
         return True
+
+    def _knows(self, connection: str, target: str) -> bool:
+        """Whether a wedge has heard that the connection is another's, since it had it itself."""
+        told = [one.event for one in self._told(connection, target) if one.event in ("heard", "taken-over")]
+        return told[-1:] == ["heard"]
 
     def _count(self, connection: str, target: str) -> int:
         return sum(one.event == "taken-over" for one in self._told(connection, target))
