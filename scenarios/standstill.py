@@ -20,8 +20,6 @@ TICK_SECONDS = 0.02
 LIMIT_SECONDS = 0.5
 """TCP's first timeout is 1 s (RFC 6298), a scenario's longest round trip about half of that: after a standstill of the
 rest a SYN goes out again for which nothing was lost.  A machine that is merely busy is late by 0.3 s now and then."""
-
-
 _PATIENCE_SECONDS = 10.0
 
 

@@ -23,13 +23,15 @@ from migrate.linux.routing import Routing
 from migrate.linux.sockdiag import Lookup
 from migrate.linux.source_rule import speaking_from
 
+Step = Callable[[Managed, Event], None]
+"""Hands a connection's machine an event."""
+
 
 class Carrier:
-    """One per daemon.  `step`: hands a connection's machine an event."""
+    """One per daemon."""
 
     def __init__(
         self,
-        step: Callable[[Managed, Event], None],
         registry: Registry,
         switchboard: Switchboard,
         rebinder: Rebinder,
@@ -40,7 +42,7 @@ class Carrier:
         out_of_order: OutOfOrder | None,
     ) -> None:
         """`out_of_order`: reads what sockets hold beyond a hole."""
-        self._step, self._registry, self._switchboard = step, registry, switchboard
+        self._registry, self._switchboard = registry, switchboard
         self._rebinder, self._probe, self._routing, self._tables = rebinder, probe, routing, tables
         self._speaker, self._out_of_order = speaker, out_of_order
         self._lookup = Lookup()
@@ -53,7 +55,13 @@ class Carrier:
             return carryable.IO_URING
         return carryable.why_not(position, to != pair.local_ip, entry)
 
-    def carry(self, batch: list[tuple[Managed, Rebind]]) -> None:
+    def find_holders(self, soon: list[Managed]) -> None:
+        """Of sockets that are about to be carried: there is time for it while the handshake is on its way."""
+        by_pair = {managed.machine.tuple: managed for managed in soon}
+        for pair, holder in self._rebinder.find(list(by_pair)).items():
+            by_pair[pair].holder = holder
+
+    def carry(self, batch: list[tuple[Managed, Rebind]], step: Step) -> None:
         """Sockets of this host, to other addresses; their machines hear what has become of it."""
         by_pair = {action.old: managed for managed, action in batch}
         try:
@@ -66,13 +74,13 @@ class Carrier:
             managed = by_pair[order.old]
             if reason is None:
                 self._registry.rebound(managed, order.old, order.new)
-                self._step(managed, Rebound())
+                step(managed, Rebound())
                 if order.old != order.new:
                     # What is still on its way there has died out by then; nothing else of it is left.
                     self._switchboard.mark(order.old, seconds=2 * managed.machine.msl)
             else:
                 managed.failure = reason
-                self._step(managed, RebindFailed(reason))
+                step(managed, RebindFailed(reason))
 
     def _carried(
         self, batch: list[tuple[Managed, Rebind]], by_pair: dict[FourTuple, Managed]
@@ -111,7 +119,7 @@ class Carrier:
             done = self._rebinder.carry(list(orders.values()), lead, known, beyond)
         return [*outcomes, *((each.order, each.reason) for each in done)]
 
-    def join(self, batch: list[tuple[Managed, Rebind]]) -> None:
+    def join(self, batch: list[tuple[Managed, Rebind]], step: Step) -> None:
         """Connections that this host takes over: there is nothing to be carried, and nobody to be held still."""
         for managed, action in batch:
             assert managed.newcomer is not None
@@ -120,12 +128,12 @@ class Carrier:
                 with speaking_from(self._routing, ends, self._tables.source_towards):
                     image = managed.newcomer.build(action, managed.machine.state_after_rebind())
             except (CannotCarry, OSError) as error:
-                self._step(managed, RebindFailed(getattr(error, "strerror", None) or str(error)))
+                step(managed, RebindFailed(getattr(error, "strerror", None) or str(error)))
                 continue
             self._speaker.send(managed, third_segment(action.new, image))
             self._speaker.feed_held(managed, action.new)
             self._registry.rebound(managed, action.old, action.new)
-            self._step(managed, Rebound())
+            step(managed, Rebound())
             managed.newcomer = None
 
     def _order(self, managed: Managed, action: Rebind) -> Order:

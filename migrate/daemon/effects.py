@@ -1,7 +1,6 @@
 """Carries out the actions that the state machine asks for.
 
-Rebinds are gathered and done in one go, so that the programs are held still once for all connections that move
-together.
+Rebinds are gathered, and done in one go (carrying.py).
 """
 
 from __future__ import annotations
@@ -36,12 +35,8 @@ from migrate.core import (
 from migrate.daemon.carrying import Carrier
 from migrate.daemon.registry import Managed, Registry
 from migrate.daemon.speaking import Speaker
-from migrate.linux.addresses import Tables
-from migrate.linux.beyond import OutOfOrder
 from migrate.linux.maps import WATCH_ALL, WATCH_HOLD, WATCH_MUTE_IN, WATCH_MUTE_OUT, WATCH_SYNACK, Switchboard
 from migrate.linux.position import Probe
-from migrate.linux.rebind import Rebinder
-from migrate.linux.routing import Routing
 
 PATIENCE_SECONDS = 0.02
 """For a program that has been interrupted while it held its socket's lock."""
@@ -51,22 +46,10 @@ class Effects:
     """One per daemon; `step(managed, event)` is the way in for everything that happens to a connection."""
 
     def __init__(
-        self,
-        registry: Registry,
-        switchboard: Switchboard,
-        rebinder: Rebinder,
-        probe: Probe,
-        routing: Routing,
-        tables: Tables,
-        speaker: Speaker,
-        out_of_order: OutOfOrder | None,
+        self, registry: Registry, switchboard: Switchboard, probe: Probe, speaker: Speaker, carrier: Carrier
     ) -> None:
-        """`out_of_order`: reads what sockets hold beyond a hole."""
-        self._registry, self._switchboard, self._rebinder = registry, switchboard, rebinder
-        self._probe, self._speaker = probe, speaker
-        self.carrier = Carrier(
-            self.step, registry, switchboard, rebinder, probe, routing, tables, speaker, out_of_order
-        )
+        self._registry, self._switchboard, self._probe = registry, switchboard, probe
+        self._speaker, self._carrier = speaker, carrier
         self._orders: list[tuple[Managed, Rebind]] = []
         self._soon: list[Managed] = []  # a handshake under way is about to carry their sockets
 
@@ -88,14 +71,12 @@ class Effects:
             joining = [order for order in batch if order[0].newcomer]
             carried = [order for order in batch if not order[0].newcomer]
             if joining:
-                self.carrier.join(joining)
+                self._carrier.join(joining, self.step)
             if carried:
-                self.carrier.carry(carried)
+                self._carrier.carry(carried, self.step)
         if self._soon:
-            # There is time for it now, while the handshake is on its way.
-            soon, self._soon = {managed.machine.tuple: managed for managed in self._soon}, []
-            for pair, holder in self._rebinder.find(list(soon)).items():
-                soon[pair].holder = holder
+            soon, self._soon = self._soon, []
+            self._carrier.find_holders(soon)
 
     def _do(self, managed: Managed, action: Action) -> None:
         mark = self._switchboard.mark

@@ -33,6 +33,7 @@ from migrate.core import (
 from migrate.core.answering import refusal
 from migrate.daemon import memory
 from migrate.daemon.adoption import Adoptions
+from migrate.daemon.carrying import Carrier
 from migrate.daemon.control import Control
 from migrate.daemon.effects import Effects
 from migrate.daemon.events import EventLog
@@ -102,7 +103,7 @@ class Service:
         self.descriptors = rebinder.descriptors
         tracking = _tracking() if options.enter_tracking else None
         self.speaker = Speaker(self._wire, self.probe, self.log, options.syn_window_scale, tracking)
-        self.effects = Effects(
+        self._carrier = Carrier(
             self.registry,
             self._switchboard,
             rebinder,
@@ -112,6 +113,7 @@ class Service:
             self.speaker,
             loaded.out_of_order,
         )
+        self.effects = Effects(self.registry, self._switchboard, self.probe, self.speaker, self._carrier)
         self._watch = addresses.Watch()
         self._interfaces: list[Interface] | None = None  # unless they have changed since
         self._attached: set[int] = set()
@@ -287,7 +289,7 @@ class Service:
         position = self.probe(managed.machine.tuple)
         if position is None:
             return "its socket is gone"
-        reason = self.effects.carrier.why_not(managed, position, to)
+        reason = self._carrier.why_not(managed, position, to)
         if reason is not None:
             self._cannot(managed, reason)
             return reason
@@ -323,7 +325,7 @@ class Service:
             position = self.probe(managed.machine.tuple)
             if position is None:
                 continue
-            if (reason := self.effects.carrier.why_not(managed, position, segment.dst)) is not None:
+            if (reason := self._carrier.why_not(managed, position, segment.dst)) is not None:
                 # Better refused than accepted and not followed: the mover is told at once.
                 self._cannot(managed, reason)
                 continue
