@@ -10,9 +10,10 @@ from pathlib import Path
 from scenarios import failover_requests, failover_stage, failover_wrong
 from scenarios.base import Context
 from scenarios.failover_stage import Stage, stage_of
-from scenarios.verdict import Check, Verdict
+from scenarios.verdict import Check, Invalid, Verdict
 from tests.faults.of_the_wedge import FAULTS
 from tests.faults.one import plant_in_wedges
+from tests.faults.together import TRIES
 from tests.topologies.inside import in_sandbox
 
 OUT = Path("/run/out")  # the sandbox's own tmpfs
@@ -26,12 +27,21 @@ SLOW = "pronouncement to the first new byte"
 
 
 def played(stage: Stage, guard: str, mistake: str) -> set[str]:
-    """The names of the checks that are red."""
-    before = set(OUT.iterdir())
+    """The names of the checks that are red.  A run that is invalid is played again, but not for ever."""
     plant_in_wedges(mistake)
-    checks: list[Check] = CASES[guard](stage)
-    for left in set(OUT.iterdir()) - before:
-        left.rename(left.with_name(f"{left.name}, {mistake or 'no mistake'}"))
+    checks: list[Check] | None = None
+    for attempt in range(1, TRIES + 1):
+        before = set(OUT.iterdir())
+        try:
+            checks = CASES[guard](stage)
+        except Invalid:
+            if attempt == TRIES:
+                raise
+        for left in set(OUT.iterdir()) - before:
+            left.rename(left.with_name(f"{left.name}, {mistake or 'no mistake'}, {attempt}"))
+        if checks is not None:
+            break
+    assert checks is not None
     return {check.name for check in checks if check.verdict is Verdict.FAIL}
 
 
